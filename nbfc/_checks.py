@@ -1,0 +1,42 @@
+"""Checks of arguments that are not arrays: each returns the value, or says what came and what was expected."""
+
+from collections.abc import Mapping
+from math import isfinite
+from numbers import Integral, Real
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def choice(name: str, value: Any, options: Mapping[str, T]) -> T:
+    """Return the option called `value`."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is {value!r}: expected a name, one of {_listed(options)}.")
+    if value not in options:
+        raise ValueError(f"{name} is {value!r}: expected one of {_listed(options)}.")
+    return options[value]
+
+
+def _listed(options: Mapping[str, Any]) -> str:
+    return ", ".join(repr(option) for option in options)
+
+
+def whole_number(name: str, value: Any, least: int) -> int:
+    """Return `value` as an int that is at least `least`."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(f"{name} is {value!r}: expected a whole number.")
+    if value < least:
+        raise ValueError(f"{name} is {value}: expected at least {least}.")
+    return int(value)
+
+
+def real_number(name: str, value: Any, least: float, below: float = float("inf"), above: bool = False) -> float:
+    """Return `value` as a finite float in [least, below), or in (least, below) with `above`."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"{name} is {value!r}: expected a number.")
+    number = float(value)
+    if not isfinite(number) or number < least or number >= below or (above and number == least):
+        lower = f"above {least:g}" if above else f"at least {least:g}"
+        upper = f" and below {below:g}" if isfinite(below) else ""
+        raise ValueError(f"{name} is {value}: expected a finite number, {lower}{upper}.")
+    return number

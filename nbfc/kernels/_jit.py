@@ -1,0 +1,128 @@
+"""The only place where Numba's options, caching and threading are chosen.
+
+``kernel`` compiles a function on its first call, never at import, and keeps the machine code on disk. ``launch``
+calls a parallel kernel and decides whether it may use threads.
+"""
+
+import hashlib
+import os
+import threading
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import numba
+from numba.core.caching import FunctionCache
+from numba.np.ufunc import parallel as numba_threads
+
+# No nnan and no ninf: a loss that turns NaN or infinite has to be seen.
+FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}
+
+# Below this many floating-point operations a kernel stays on the caller's thread. Measured with the OpenMP layer on
+# two cores: waking the second one costs 5 to 10 µs, which is what 100,000 operations take on one.
+SERIAL_BELOW = 200_000
+
+
+def kernel(function: Callable[..., Any] | None = None, *, parallel: bool = False) -> Any:
+    """Compile `function` with this project's options when it is first called, and cache the machine code on disk.
+
+    The GIL is released while it runs. `parallel=True` makes its ``prange`` loops parallel; call it through `launch`.
+    """
+    if function is None:
+        return lambda function: kernel(function, parallel=parallel)
+    # error_model="numpy": the check for a division by zero would keep loops from being vectorised (9 times slower).
+    dispatcher = numba.njit(function, parallel=parallel, nogil=True, fastmath=FASTMATH, error_model="numpy")
+    try:
+        dispatcher._cache = KernelCache(function)
+    except (OSError, RuntimeError) as error:  # RuntimeError: Numba found no folder that it may write to
+        _warn_once(f"no compiled code is kept on disk, so each process compiles anew ({error})")
+    return dispatcher
+
+
+# ---- the cache ------------------------------------------------------------------------------------------------------
+
+
+def _stamp_of_sources() -> str:
+    """Return a digest of every source file of this package, and of what turns them into machine code."""
+    digest = hashlib.sha256(llvmlite.__version__.encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+_STAMP = _stamp_of_sources()
+
+
+class KernelCache(FunctionCache):
+    """Numba's cache of a function, made safe.
+
+    Numba looks only at the file in which a function stands. Its machine code holds the functions that it calls as
+    well, so an edit (or an upgrade) of *their* files would leave stale code in use. Here an entry is valid only for
+    the very sources of the whole ``kernels`` package. And where Numba raises on a damaged or unwritable cache file,
+    this compiles anew and says so once.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self._cache_file._source_stamp = (self._cache_file._source_stamp, _STAMP)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception as error:  # a damaged pickle raises nearly anything
+            _warn_once(f"compiled code on disk could not be read, compiling anew ({error!r})")
+            try:
+                self.flush()  # a damaged index would keep the new code from being saved as well
+            except OSError:
+                self.disable()
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except OSError as error:
+            self.disable()
+            _warn_once(f"compiled code could not be kept on disk, so each process compiles anew ({error})")
+
+
+_warned = False
+
+
+def _warn_once(what: str) -> None:
+    global _warned
+    if not _warned:
+        _warned = True
+        warnings.warn(f"nbfc: {what}. NUMBA_CACHE_DIR names a folder to keep it in.", RuntimeWarning, stacklevel=3)
+
+
+# ---- threads --------------------------------------------------------------------------------------------------------
+
+_launching = threading.Lock()
+_in_forked_child = False
+
+
+def _after_fork() -> None:
+    # GNU OpenMP ends a child process at its first launch when the parent had started its threads before the fork.
+    global _in_forked_child
+    _in_forked_child = _in_forked_child or numba_threads._is_initialized
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def launch(kernel: Callable[..., Any], flops: float, *args: Any) -> Any:
+    """Call ``kernel(*args, parallel)``, with threads where they help and are safe; the bits are the same either way.
+
+    Numba's thread count (``numba.set_num_threads``, ``NUMBA_NUM_THREADS``) says how many. The call stays serial for
+    small work, in a forked child whose parent had threads, and while another Python thread is in a launch: Numba's
+    ``workqueue`` layer aborts the process on concurrent launches, and the cores are taken anyway.
+    """
+    if flops < SERIAL_BELOW or _in_forked_child or not _launching.acquire(blocking=False):
+        return kernel(*args, False)
+    try:
+        return kernel(*args, True)
+    finally:
+        _launching.release()

@@ -1,0 +1,59 @@
+"""Activations, and their derivatives written in terms of their values.
+
+An activation is an integer code, so that one compiled step serves every network.
+"""
+
+from math import exp, tanh
+
+from nbfc.kernels._jit import kernel
+
+IDENTITY, RELU, TANH, SIGMOID = range(4)
+ACTIVATIONS = {"identity": IDENTITY, "relu": RELU, "tanh": TANH, "sigmoid": SIGMOID}
+
+
+@kernel
+def activate(activation, Y):
+    """Replace each entry of Y (N, n) by its activation.
+
+    ======== ==================
+    identity y
+    relu     max(y, 0)
+    tanh     tanh y
+    sigmoid  1 / (1 + exp(−y))
+    ======== ==================
+    """
+    zero, one = Y.dtype.type(0), Y.dtype.type(1)
+    y = Y.ravel()  # a view: Y is contiguous
+    if activation == RELU:
+        for t in range(y.shape[0]):
+            y[t] = zero if y[t] < zero else y[t]  # this way round a NaN stays one
+    elif activation == TANH:
+        for t in range(y.shape[0]):
+            y[t] = tanh(y[t])
+    elif activation == SIGMOID:
+        for t in range(y.shape[0]):
+            y[t] = one / (one + exp(-y[t]))  # exp may overflow to inf: the quotient is then 0, as it should be
+
+
+@kernel
+def multiply_by_derivative(activation, Y, dY):
+    """dY ← dY · activation′, from ∂J/∂(activation's value) to ∂J/∂(its argument), where Y (N, n) holds the values.
+
+    ======== =====================================
+    identity 1
+    relu     1 where y > 0, else 0 (also at y = 0)
+    tanh     1 − y²
+    sigmoid  y (1 − y)
+    ======== =====================================
+    """
+    zero, one = Y.dtype.type(0), Y.dtype.type(1)
+    y, dy = Y.ravel(), dY.ravel()
+    if activation == RELU:
+        for t in range(y.shape[0]):
+            dy[t] = dy[t] if y[t] > zero else zero
+    elif activation == TANH:
+        for t in range(y.shape[0]):
+            dy[t] *= one - y[t] * y[t]
+    elif activation == SIGMOID:
+        for t in range(y.shape[0]):
+            dy[t] *= y[t] * (one - y[t])

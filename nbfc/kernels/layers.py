@@ -1,0 +1,43 @@
+"""How compiled code sees a network: one flat vector of parameters and a table with a row of integers per layer.
+
+Architectures differ in the table's numbers, never in types, so every network runs the same machine code.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from nbfc._arrays import Array
+from nbfc.kernels._jit import kernel
+
+# Columns of the table, int64 (layers, 6). The last is the sum of n_out over the layers before: where a layer's
+# outputs lie in a buffer that holds those of all layers.
+N_IN, N_OUT, WEIGHTS_AT, BIAS_AT, ACTIVATION, OUTPUTS_AT = range(6)
+
+
+def table(widths: Sequence[int], activations: Sequence[int]) -> tuple[Array, int]:
+    """Return the layer table, int64 (layers, 6), and the number of parameters.
+
+    Layer by layer the vector holds W (n_in × n_out, row by row) and then b (n_out).
+    """
+    rows = []
+    parameters = outputs = 0
+    for n_in, n_out, activation in zip(widths[:-1], widths[1:], activations, strict=True):
+        rows.append((n_in, n_out, parameters, parameters + n_in * n_out, activation, outputs))
+        parameters += n_in * n_out + n_out
+        outputs += n_out
+    return np.array(rows, dtype=np.int64), parameters
+
+
+@kernel
+def weights(layers, parameters, layer):
+    """Return a layer's W (n_in, n_out) as a view into the flat vector of parameters, gradients or moments."""
+    n_in, n_out, start = layers[layer, N_IN], layers[layer, N_OUT], layers[layer, WEIGHTS_AT]
+    return parameters[start : start + n_in * n_out].reshape(n_in, n_out)
+
+
+@kernel
+def bias(layers, parameters, layer):
+    """Return a layer's b (n_out,) as a view into the flat vector."""
+    start = layers[layer, BIAS_AT]
+    return parameters[start : start + layers[layer, N_OUT]]

@@ -1,0 +1,125 @@
+"""Losses: one number J⁽ⁱ⁾ per sample and its gradient row ∂J⁽ⁱ⁾/∂y⁽ⁱ⁾, without 1/N.
+
+The mean over the batch is taken elsewhere: of J where the cost is reported, of the gradient in equations ① and ②.
+A loss is an integer code; ``nbfc.losses`` holds the names. Two losses take their targets as integer labels (N,), the
+others as rows (N, n); every function is given both arrays and reads one.
+"""
+
+from math import exp, log, log1p
+
+from nbfc.kernels._jit import kernel
+
+MEAN_SQUARED_ERROR, CROSS_ENTROPY_OF_LABELS, CROSS_ENTROPY_OF_ROWS, BINARY_CROSS_ENTROPY = range(4)
+
+
+@kernel
+def loss_rows(loss, Y, labels, targets, J, dY):
+    """Fill J (N,) and dY (N, n) for outputs Y (N, n) and labels int64 (N,) or targets (N, n)."""
+    if loss == MEAN_SQUARED_ERROR:
+        mean_squared_error(Y, targets, J, dY)
+    elif loss == CROSS_ENTROPY_OF_LABELS:
+        cross_entropy_of_labels(Y, labels, J, dY)
+    elif loss == CROSS_ENTROPY_OF_ROWS:
+        cross_entropy_of_rows(Y, targets, J, dY)
+    else:
+        binary_cross_entropy(Y, targets, J, dY)
+
+
+@kernel
+def mean_squared_error(Y, T, J, dY):
+    """J = (1/n) Σ_j (y_j − t_j)²; ∂J/∂y_j = 2 (y_j − t_j) / n."""
+    N, n = Y.shape
+    share = Y.dtype.type(1 / n)
+    two = Y.dtype.type(2)
+    for i in range(N):
+        total = Y.dtype.type(0)
+        for j in range(n):
+            error = Y[i, j] - T[i, j]
+            total += error * error
+            dY[i, j] = two * share * error
+        J[i] = total * share
+
+
+@kernel
+def softmax(y, p):
+    """p_j = exp(y_j) / Σ exp(y), for one row; return h = max y and log Σ exp(y − h), whose sum is log Σ exp(y).
+
+    The maximum is taken out of the exponents, so that nothing overflows, and is returned apart, so that a small
+    loss is not lost in the rounding of large logits: J = log Σ exp(y − h) − (y_label − h).
+    """
+    n = y.shape[0]
+    highest = y[0]
+    for j in range(1, n):
+        highest = max(highest, y[j])
+    total = y.dtype.type(0)
+    for j in range(n):
+        p[j] = exp(y[j] - highest)
+        total += p[j]
+    for j in range(n):
+        p[j] /= total
+    return highest, log(total)
+
+
+@kernel
+def cross_entropy_of_labels(Y, labels, J, dY):
+    """J = log Σ exp(y) − y_label; ∂J/∂y = softmax(y) − e_label. Y holds logits."""
+    for i in range(Y.shape[0]):
+        highest, log_sum = softmax(Y[i], dY[i])
+        J[i] = log_sum - (Y[i, labels[i]] - highest)
+        dY[i, labels[i]] -= Y.dtype.type(1)
+
+
+@kernel
+def cross_entropy_of_rows(Y, T, J, dY):
+    """J = Σ_j t_j (log Σ exp(y) − y_j); ∂J/∂y = (Σ t) softmax(y) − t. Y holds logits, T probabilities."""
+    N, n = Y.shape
+    for i in range(N):
+        highest, log_sum = softmax(Y[i], dY[i])
+        total = Y.dtype.type(0)
+        mass = Y.dtype.type(0)  # Σ t is 1 but for rounding; with it J and its gradient agree to the last bit or two
+        for j in range(n):
+            total += T[i, j] * (log_sum - (Y[i, j] - highest))
+            mass += T[i, j]
+        for j in range(n):
+            dY[i, j] = mass * dY[i, j] - T[i, j]
+        J[i] = total
+
+
+@kernel
+def binary_cross_entropy(Y, T, J, dY):
+    """J = (1/n) Σ_j −t log σ(y) − (1 − t) log(1 − σ(y)); ∂J/∂y = (σ(y) − t) / n. Y holds logits, T lies in [0, 1].
+
+    Both logarithms are written with e = exp(−|y|), which never overflows:
+    J = (1/n) Σ_j max(y, 0) − t y + log(1 + e), and σ(y) is 1/(1 + e) or e/(1 + e).
+    """
+    N, n = Y.shape
+    zero, one = Y.dtype.type(0), Y.dtype.type(1)
+    share = Y.dtype.type(1 / n)
+    for i in range(N):
+        total = zero
+        for j in range(n):
+            y, t = Y[i, j], T[i, j]
+            e = exp(-abs(y))
+            total += max(y, zero) - t * y + log1p(e)
+            sigma = (one if y >= zero else e) / (one + e)
+            dY[i, j] = (sigma - t) * share
+        J[i] = total * share
+
+
+@kernel
+def first_invalid(loss, labels, T, n):
+    """Return the first sample whose targets the loss does not allow for n outputs, or −1."""
+    for i in range(labels.shape[0]):
+        if labels[i] < 0 or labels[i] >= n:
+            return i
+    if loss == MEAN_SQUARED_ERROR:
+        return -1
+    for i in range(T.shape[0]):
+        mass = 0.0
+        for j in range(n):
+            if not 0 <= T[i, j] <= 1:  # this way round a NaN is found
+                return i
+            mass += T[i, j]
+        if loss == CROSS_ENTROPY_OF_ROWS and abs(mass - 1) > 0.01:  # float16 probabilities come within this
+            return i
+    return -1

@@ -1,0 +1,78 @@
+"""Optimizer updates on flat vectors: parameters θ, mean gradient g, moments m and v, all alike in shape.
+
+A rule is a float64 vector, so that one compiled step serves every optimizer: its code, the step's number t ≥ 1, the
+learning rate η, and the optimizer's own numbers. ``nbfc.optimizers`` holds the names and makes the vectors.
+"""
+
+from math import sqrt
+
+from nbfc.kernels._jit import kernel
+
+KEEP, SGD, ADAM = range(3)  # KEEP leaves parameters and gradient as they are
+CODE, STEP, LEARNING_RATE, FIRST, SECOND, THIRD, FOURTH = range(7)  # entries of a rule
+
+
+@kernel
+def update(rule, parameters, state, start, stop):
+    """Update entries start to stop of θ and the moments; return 0 if all of the new θ is finite, NaN if not.
+
+    parameters (P,) is updated. state (1 + moments, P) has the gradient in row 0, m in row 1 and v in row 2. Moments
+    are updated, and the gradient is overwritten by the old θ, so that a step that overflowed can be undone.
+    """
+    theta, g = parameters[start:stop], state[0, start:stop]
+    if rule[CODE] == SGD:
+        return sgd(rule, theta, g, state[1, start:stop])
+    if rule[CODE] == ADAM:
+        return adam(rule, theta, g, state[1, start:stop], state[2, start:stop])
+    return theta.dtype.type(0)
+
+
+@kernel
+def sgd(rule, theta, g, m):
+    """m ← μ m + g; θ ← θ − η m, or with Nesterov's look-ahead θ ← θ − η (g + μ m).
+
+    FIRST is the momentum μ, SECOND is 1 for Nesterov's form. As in Sutskever et al., 2013, section 2, with η taken
+    out of m, as PyTorch does: a change of η then acts at once.
+    """
+    real = theta.dtype.type
+    eta, mu, nesterov = real(rule[LEARNING_RATE]), real(rule[FIRST]), rule[SECOND] != 0
+    zero = real(0)
+    overflow = zero
+    for p in range(theta.shape[0]):
+        velocity = mu * m[p] + g[p]
+        m[p] = velocity
+        old = theta[p]
+        new = old - eta * (g[p] + mu * velocity if nesterov else velocity)
+        theta[p] = new
+        g[p] = old
+        overflow += zero * new  # 0 · inf and 0 · NaN are NaN; a comparison would keep the loop from being vectorised
+    return overflow
+
+
+@kernel
+def adam(rule, theta, g, m, v):
+    """m ← β₁ m + (1 − β₁) g; v ← β₂ v + (1 − β₂) g²; θ ← (1 − η λ) θ − η m̂ / (√v̂ + ε), m̂ = m/(1 − β₁ᵗ), v̂ likewise.
+
+    FIRST to FOURTH are β₁, β₂, ε and the decoupled weight decay λ (0 for Adam, Kingma and Ba, 2015, algorithm 1;
+    positive for AdamW, Loshchilov and Hutter, 2019, algorithm 2).
+    """
+    real = theta.dtype.type
+    t, eta = rule[STEP], rule[LEARNING_RATE]
+    beta1, beta2, epsilon, decay = real(rule[FIRST]), real(rule[SECOND]), real(rule[THIRD]), rule[FOURTH]
+    rest1, rest2 = real(1 - rule[FIRST]), real(1 - rule[SECOND])
+    rate = real(eta / (1 - rule[FIRST] ** t))  # η and m's correction, in float64
+    correction = real(1 / (1 - rule[SECOND] ** t))
+    keep = real(1 - eta * decay)
+    zero = real(0)
+    overflow = zero
+    for p in range(theta.shape[0]):
+        first = beta1 * m[p] + rest1 * g[p]
+        second = beta2 * v[p] + rest2 * g[p] * g[p]
+        m[p] = first
+        v[p] = second
+        old = theta[p]
+        new = keep * old - rate * first / (sqrt(second * correction) + epsilon)
+        theta[p] = new
+        g[p] = old
+        overflow += zero * new
+    return overflow
