@@ -1,0 +1,297 @@
+"""The network: widths, activations, and one flat vector of parameters."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nbfc import _arrays
+from nbfc._arrays import Array
+from nbfc._checks import choice, whole_number
+from nbfc.initializers import FITTING, INITIALIZERS, initial_weights
+from nbfc.kernels import layers, step
+from nbfc.kernels._jit import launch
+from nbfc.kernels.elementwise import ACTIVATIONS
+from nbfc.kernels.updates import FOURTH, KEEP
+from nbfc.losses import check_targets, kernel_arguments
+
+
+class MLP:
+    """A fully connected network (multilayer perceptron).
+
+    Parameters
+    ----------
+    widths : sequence of int
+        The number of inputs, of each hidden layer's outputs, and of the network's outputs: [64, 128, 10] is one
+        hidden layer of 128.
+    activation : {"identity", "relu", "tanh", "sigmoid"} or a list of them
+        Of the hidden layers. A list names one for each hidden layer, or one for each layer with the last for the
+        outputs.
+    output_activation : {"identity", "relu", "tanh", "sigmoid"}
+        Of the last layer. The losses "cross_entropy" and "binary_cross_entropy" take logits, that is "identity".
+    dtype : {"float32", "float64"}
+        Of the parameters and of all computation.
+    seed : int, optional
+        Of the initial weights. Without one they differ from run to run.
+    initializer : str, optional
+        "he_normal", "he_uniform", "glorot_…" or "lecun_…" for all layers; by default the one that fits each layer's
+        activation (``nbfc.initializers``). Biases start at zero.
+
+    Attributes
+    ----------
+    parameters : (P,)
+        Every weight and bias in one vector, layer by layer W (row by row), then b. Write into it
+        (``net.parameters[:] = …``) to change the network.
+    weights : tuple of (n_in, n_out)
+        Each layer's W, one column per output: views into `parameters`.
+    biases : tuple of (n_out,)
+        Each layer's b: views into `parameters`.
+    input_mean, input_deviation : float64 (n_in,) or None
+        What `standardize_inputs` found.
+    input_names, class_names : tuple of str or None
+        What the inputs and the classes are called. ``nbfc.save`` keeps both, and nothing here depends on them.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two widths or one is below 1, a name is unknown, or the list of activations has the
+        wrong length.
+    TypeError
+        If a width is not an integer or a name not a string.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        activation: str | Sequence[str] = "relu",
+        output_activation: str = "identity",
+        dtype: npt.DTypeLike = "float32",
+        seed: int | None = None,
+        *,
+        initializer: str | None = None,
+    ) -> None:
+        self.widths = _check_widths(widths)
+        self.activations = _check_activations(activation, output_activation, len(self.widths) - 1)
+        self.dtype = _arrays.dtype_of(dtype)
+        if initializer is not None:
+            choice("initializer", initializer, INITIALIZERS)
+        rng = np.random.default_rng(seed)
+
+        self._allocate()
+        for W, name in zip(self.weights, self.activations, strict=True):
+            n_in, n_out = W.shape
+            W[:] = initial_weights(initializer or FITTING[name], n_in, n_out, rng)
+        self.input_mean: Array | None = None
+        self.input_deviation: Array | None = None
+        self.input_names: tuple[str, ...] | None = None
+        self.class_names: tuple[str, ...] | None = None
+
+    def _allocate(self) -> None:
+        """Make the flat vector and the views into it."""
+        codes = [ACTIVATIONS[name] for name in self.activations]
+        self._layers, size = layers.table(self.widths, codes)
+        self._parameters = _arrays.aligned_zeros(size, self.dtype)
+        depth = range(len(codes))
+        self._weights = tuple(layers.weights.py_func(self._layers, self._parameters, layer) for layer in depth)
+        self._biases = tuple(layers.bias.py_func(self._layers, self._parameters, layer) for layer in depth)
+
+    @property
+    def parameters(self) -> Array:
+        """Every weight and bias in one vector (P,), which may be written into."""
+        return self._parameters
+
+    @property
+    def weights(self) -> tuple[Array, ...]:
+        """Each layer's W (n_in, n_out), as views into `parameters`."""
+        return self._weights
+
+    @property
+    def biases(self) -> tuple[Array, ...]:
+        """Each layer's b (n_out,), as views into `parameters`."""
+        return self._biases
+
+    def standardize_inputs(self, X: Any) -> None:
+        """From now on subtract X's mean from the network's inputs and divide by X's deviation, column by column.
+
+        `predict`, `loss_and_gradient` and training all do so, in float64 before the inputs are brought to the
+        network's dtype; ``nbfc.save`` keeps it. A constant column is only centred.
+
+        Parameters
+        ----------
+        X : (N, n_in)
+            Training inputs, N ≥ 1, finite.
+
+        Raises
+        ------
+        ValueError
+            If the shape does not fit, or X has no rows, or holds NaN or infinity.
+        TypeError
+            If X does not hold real numbers.
+        """
+        X = self._check_columns(_arrays.numbers("X", X))
+        if len(X) == 0:
+            raise ValueError("X has no rows: expected training inputs to take the mean and deviation of.")
+        _arrays.check_finite("X", X)
+        deviation = X.std(axis=0, dtype=np.float64)
+        mean = X.mean(axis=0, dtype=np.float64)
+        # A constant column's computed deviation may be a rounding error above 0.
+        constant = deviation <= 1e-12 * np.abs(mean)
+        self.input_mean, self.input_deviation = mean, np.where(constant, 1.0, deviation)
+
+    def _check_columns(self, X: Array) -> Array:
+        n_in = self.widths[0]
+        _arrays.check_shape("X", X, ("batch", n_in), f"the network's first layer takes {n_in} inputs")
+        return X
+
+    def _inputs(self, X: Any) -> Array:
+        """Return X (N, n_in) as the first layer takes it: checked, standardised if so set, in the network's dtype."""
+        X = self._check_columns(_arrays.numbers("X", X))
+        if self.input_mean is not None:
+            X = (X - self.input_mean) / self.input_deviation
+        return _arrays.normal(X, self.dtype)
+
+    def predict(self, X: Any, out: Array | None = None) -> Array:
+        """Return the network's outputs Y for inputs X.
+
+        Row i depends on row i of X alone, to the bit. The rows are shared among Numba's threads where there are many.
+
+        Parameters
+        ----------
+        X : (N, n_in)
+            Inputs, one sample a row; N may be 0.
+        out : (N, n_out), optional
+            Where to write the result: a writable C-contiguous array of the network's dtype.
+
+        Returns
+        -------
+        (N, n_out), of the network's dtype
+
+        Raises
+        ------
+        ValueError
+            If a shape does not fit, or `out` shares memory with X.
+        TypeError
+            If X does not hold real numbers.
+        """
+        return self._outputs(self._inputs(X), out)
+
+    def _outputs(self, X: Array, out: Array | None = None) -> Array:
+        """Return the outputs for inputs from `_inputs`."""
+        Y = _arrays.output("out", out, (len(X), self.widths[-1]), self.dtype, X=X)
+        launch(step.predict, 2 * len(X) * self._parameters.size, X, self._layers, self._parameters, Y)
+        return Y
+
+    def loss_and_gradient(self, X: Any, y: Any, loss: str) -> tuple[float, Array]:
+        """Return the mean loss over a batch and its gradient by the parameters.
+
+        Parameters
+        ----------
+        X : (N, n_in)
+            Inputs, one sample a row; N ≥ 1.
+        y
+            Targets, as the loss takes them (``nbfc.losses``).
+        loss : {"mse", "cross_entropy", "binary_cross_entropy"}
+
+        Returns
+        -------
+        loss : float
+            The mean of the samples' losses.
+        gradient : (P,), of the network's dtype
+            In the order of `parameters`.
+
+        Raises
+        ------
+        ValueError
+            If a shape does not fit, the batch is empty, the loss is unknown, or a target is out of range.
+        TypeError
+            If X or y do not hold real numbers, or labels are not integers.
+        """
+        X, y = self._batch(X, y, loss)
+        state = _arrays.aligned_zeros((1, self._parameters.size), self.dtype)
+        rule = np.zeros(FOURTH + 1)
+        rule[0] = KEEP
+        value, _ = self._run_step(X, y, loss, state, self._workspace(len(X)), rule)
+        return value, state[0]
+
+    def _batch(self, X: Any, y: Any, loss: str) -> tuple[Array, Array]:
+        """Return inputs and targets, checked and in the form that the kernels take."""
+        X = self._inputs(X)
+        y = check_targets(loss, y, self.widths[-1], self.dtype)
+        _arrays.check_rows(X, y)
+        if len(X) == 0:
+            raise ValueError("X has no rows: expected at least one sample, as the mean over the batch needs.")
+        return X, y
+
+    def _workspace(self, samples: int) -> Array:
+        """Return the memory that a step on so many samples needs (``nbfc.kernels.step``)."""
+        return _arrays.aligned_zeros((2 * sum(self.widths[1:]) + 1, samples), self.dtype)
+
+    def _run_step(self, X: Array, y: Array, loss: str, state: Array, work: Array, rule: Array) -> tuple[float, bool]:
+        """Run the compiled step on a batch from `batch`; return the mean loss, and whether the step was taken."""
+        code, labels, rows = kernel_arguments(loss, y, self.dtype)
+        flops = 6 * len(X) * self._parameters.size
+        value, taken = launch(
+            step.train_step, flops, X, labels, rows, code, self._layers, self._parameters, state, work, rule
+        )
+        return value, taken
+
+    def __repr__(self) -> str:
+        *hidden, last = self.activations
+        return f"MLP({list(self.widths)}, activation={hidden}, output_activation={last!r}, dtype='{self.dtype}')"
+
+    def __str__(self) -> str:
+        """Return a table of the layers, their shapes and parameter counts."""
+        head = ("layer", "inputs", "outputs", "activation", "weights", "bias", "parameters")
+        rows = [head]
+        for layer, (W, b, activation) in enumerate(zip(self.weights, self.biases, self.activations, strict=True), 1):
+            n_in, n_out = W.shape
+            shape = f"{n_in} × {n_out}"
+            rows.append((str(layer), str(n_in), str(n_out), activation, shape, str(b.size), f"{W.size + b.size:,}"))
+        rows.append(("total", "", "", "", "", "", f"{self.parameters.size:,}"))
+        wide = [max(len(row[c]) for row in rows) for c in range(len(head))]
+        table = "\n".join("  ".join(cell.rjust(w) for cell, w in zip(row, wide, strict=True)) for row in rows)
+        return f"MLP, {self.dtype}\n{table}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("_weights", "_biases", "_layers")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the views into `parameters`, which copying and pickling would otherwise tear off."""
+        vars(self).update(state)
+        self._allocate()
+        self._parameters[:] = state["_parameters"]
+
+
+def _check_widths(widths: Sequence[int]) -> tuple[int, ...]:
+    try:
+        listed = list(widths)
+    except TypeError:
+        raise TypeError(f"widths is {widths!r}: expected a list of whole numbers, such as [64, 128, 10].") from None
+    if len(listed) < 2:
+        raise ValueError(f"widths is {listed}: expected at least two numbers, of inputs and of outputs.")
+    return tuple(whole_number(f"widths[{layer}]", width, least=1) for layer, width in enumerate(listed))
+
+
+def _check_activations(activation: str | Sequence[str], output: str, depth: int) -> tuple[str, ...]:
+    choice("output_activation", output, ACTIVATIONS)
+    if isinstance(activation, str):
+        choice("activation", activation, ACTIVATIONS)
+        return (activation,) * (depth - 1) + (output,)
+    if not isinstance(activation, (list, tuple)):
+        raise TypeError(f"activation is {activation!r}: expected a name or a list of names.")
+    for layer, name in enumerate(activation):
+        choice(f"activation[{layer}]", name, ACTIVATIONS)
+    if len(activation) == depth - 1:
+        return (*activation, output)
+    if len(activation) != depth:
+        raise ValueError(
+            f"activation has {len(activation)} names: expected {depth - 1}, one for each hidden layer, or {depth}, "
+            "one for each layer."
+        )
+    if output not in ("identity", activation[-1]):
+        raise ValueError(
+            f"output_activation is {output!r}, but activation names {activation[-1]!r} for the last layer: "
+            "expected one name for it."
+        )
+    return tuple(activation)
