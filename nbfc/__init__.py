@@ -1,0 +1,29 @@
+"""Fully connected neural networks on the CPU, compiled by Numba."""
+
+from nbfc import datasets, kernels, losses
+from nbfc.errors import DivergenceError, ModelFormatError
+from nbfc.network import MLP
+from nbfc.optimizers import SGD, Adam, AdamW
+from nbfc.serialization import load, save
+from nbfc.training import Epoch, History, Trainer, batches, fit
+
+__all__ = [
+    "MLP",
+    "SGD",
+    "Adam",
+    "AdamW",
+    "DivergenceError",
+    "Epoch",
+    "History",
+    "ModelFormatError",
+    "Trainer",
+    "batches",
+    "datasets",
+    "fit",
+    "kernels",
+    "load",
+    "losses",
+    "save",
+]
+
+__version__ = "0.1.0"

@@ -1,0 +1,180 @@
+"""What ``python -m nbfc train`` and ``python -m nbfc predict`` do."""
+
+import argparse
+import csv
+import dataclasses
+import os
+import sys
+import time
+from contextlib import nullcontext
+
+import numpy as np
+
+import nbfc
+from nbfc import tables
+from nbfc._arrays import Array, check_finite, check_rows, check_shape, numbers
+from nbfc.metrics import accuracy
+from nbfc.optimizers import OPTIMIZERS
+
+Samples = tuple[Array, Array]
+Names = tuple[str, ...] | None
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train a network as the options say, and print how it went."""
+    optimizer = OPTIMIZERS[options.optimizer]
+    if options.learning_rate is not None:
+        optimizer = dataclasses.replace(optimizer, learning_rate=options.learning_rate)
+    if options.test_fraction is not None and not 0 <= options.test_fraction < 1:
+        raise ValueError(f"--test-fraction is {options.test_fraction}: expected at least 0 and below 1.")
+    if options.save and not os.path.isdir(os.path.dirname(os.path.abspath(options.save))):
+        raise ValueError(f"--save is {options.save}: expected a file in a folder that exists.")
+
+    (X, y), (X_test, y_test), input_names, class_names = _data(options)
+    outputs = len(class_names) if class_names else y.shape[1]
+    net = nbfc.MLP([X.shape[1], *options.hidden, outputs], options.activation, seed=options.seed)
+    net.standardize_inputs(X)
+    net.input_names, net.class_names = input_names, class_names
+    _print_scaling(net)
+    print(net)
+
+    loss = "cross_entropy" if class_names else "mse"
+    targets, mean, deviation = (y, 0.0, 1.0) if class_names else _standardized(y)
+    print(f"loss {loss}, {optimizer}, batches of {options.batch_size}, seed {options.seed}")
+    started = time.perf_counter()
+    net.loss_and_gradient(X[:1], targets[:1], loss)
+    net.predict(X[:1])
+    print(f"compiled code ready after {time.perf_counter() - started:.1f} s", flush=True)
+    started = time.perf_counter()
+    history = nbfc.fit(
+        net,
+        X,
+        targets,
+        loss=loss,
+        optimizer=optimizer,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        seed=options.seed,
+    )
+    seconds = time.perf_counter() - started
+    # A network trained on standardised targets gives them in their own units once its last layer is scaled back.
+    net.weights[-1][:] *= deviation
+    net.biases[-1][:] = net.biases[-1] * deviation + mean
+
+    rate = options.epochs * len(X) / seconds
+    print(f"trained    {options.epochs} epochs in {seconds:.2f} seconds ({rate:,.0f} samples a second)")
+    of = "" if class_names else " (of standardised targets)"
+    print(f"loss       {history[0].loss:.4g} in the first epoch, {history[-1].loss:.4g} in the last{of}")
+    _print_quality(net, "training", X, y)
+    if len(X_test):
+        _print_quality(net, "test", X_test, y_test)
+    if options.save:
+        nbfc.save(net, options.save)
+        print(f"saved      {options.save}")
+
+
+def _data(options: argparse.Namespace) -> tuple[Samples, Samples, Names, Names]:
+    """Return rows to train and to test with, the inputs' names, and the classes' names (None for regression)."""
+    test = None
+    if options.data is None:
+        if options.target or options.task == "regress":
+            raise ValueError("--target and --task regress need --data: the digits have neither columns nor quantities.")
+        name = "handwritten digits"
+        (X, y), (X_test, y_test) = nbfc.datasets.load_digits()
+        if options.test_fraction is None:
+            test = np.arange(len(X) + len(X_test)) >= len(X)
+        X, y, input_names = np.concatenate([X, X_test]), np.concatenate([y, y_test]), None
+    else:
+        name = options.data
+        table = tables.read(options.data, options.target)
+        X, y, input_names = table.X, table.y, table.input_names
+    check_shape("X", numbers("X", X), ("N", "m"), "it has a row for each sample and a column for each input")
+    check_rows(X, y)
+    check_finite("X", X)
+    if y.dtype.kind in "biuf":
+        check_finite("y", y)
+
+    task = options.task or _task_of(y)
+    classify = task == "classify"
+    class_names = None
+    if classify:
+        check_shape("y", y, ("N",), "it has a label for each sample")
+        classes, y = np.unique(y, return_inverse=True)
+        class_names = tuple(map(str, classes))
+        if len(class_names) < 2:
+            raise ValueError(f"y has {len(class_names)} classes: expected at least two (--task regress fits numbers).")
+    else:
+        y = numbers("y", y).astype(float).reshape(len(X), -1)
+    if test is None:
+        fraction = 0.2 if options.test_fraction is None else options.test_fraction
+        rng = np.random.default_rng(options.seed)
+        test = tables.held_out(y if classify else np.zeros(len(X)), fraction, rng)
+    if test.all():
+        raise ValueError(f"{name} has {len(X)} rows: expected at least one to train with.")
+
+    what = f"{len(classes)} classes" if classify else f"{y.shape[1]} target{'s' * (y.shape[1] > 1)}"
+    print(f"data       {name}: {len(X):,} rows, {X.shape[1]} inputs, {what}")
+    print(f"task       {task}{'' if options.task else ' (as the labels suggest; --task says otherwise)'}")
+    print(f"rows       {np.sum(~test):,} to train, {np.sum(test):,} to test")
+    return (X[~test], y[~test]), (X[test], y[test]), input_names, class_names
+
+
+def _task_of(y: Array) -> str:
+    """Classify text, and whole numbers of which there are few and each comes more than once; else regress."""
+    if y.dtype.kind not in "biuf":
+        return "classify"
+    if y.ndim != 1 or np.any(y % 1 != 0):
+        return "regress"
+    distinct = len(np.unique(y))
+    return "classify" if distinct <= 100 and 2 * distinct <= len(y) else "regress"
+
+
+def _standardized(y: Array) -> tuple[Array, Array, Array]:
+    mean, deviation = y.mean(axis=0), y.std(axis=0)
+    deviation = np.where(deviation == 0, 1.0, deviation)
+    return (y - mean) / deviation, mean, deviation
+
+
+def _print_scaling(net: nbfc.MLP) -> None:
+    mean, deviation = net.input_mean, net.input_deviation
+    assert mean is not None
+    assert deviation is not None
+    print(
+        f"scaling    inputs less the training rows' mean ({mean.min():.4g} to {mean.max():.4g}), over their deviation "
+        f"({deviation.min():.4g} to {deviation.max():.4g})"
+    )
+
+
+def _print_quality(net: nbfc.MLP, which: str, X: Array, y: Array) -> None:
+    outputs = net.predict(X)
+    if net.class_names:
+        share = accuracy(y, outputs)
+        print(f"{which + ' accuracy':<18} {share:.4f} ({round(share * len(y)):,} of {len(y):,})")
+        return
+    squares = np.mean((outputs - y) ** 2, axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        r_squared = np.mean(1 - squares / y.var(axis=0))
+    print(f"{which + ' R²':<18} {r_squared:.4f}, root mean squared error {np.sqrt(squares.mean()):.4g}")
+
+
+def predict(options: argparse.Namespace) -> None:
+    """Write a line for each row of a file: the class and its probability, or the numbers predicted."""
+    net = nbfc.load(options.model)
+    X = tables.read_inputs(options.data, net.input_names, net.widths[0])
+    check_finite("X", numbers("X", X))
+    outputs = net.predict(X).astype(float)
+    if net.class_names and len(net.class_names) == net.widths[-1]:
+        weights = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+        probability = weights.max(axis=1) / weights.sum(axis=1)
+        names = [net.class_names[label] for label in outputs.argmax(axis=1)]
+        header = ["prediction", "probability"]
+        rows: list[tuple[str, ...]] = [(name, f"{share:.6f}") for name, share in zip(names, probability, strict=True)]
+    else:
+        header = ["prediction"] if outputs.shape[1] == 1 else [f"prediction {j + 1}" for j in range(outputs.shape[1])]
+        rows = [tuple(f"{value:.9g}" for value in row) for row in outputs]
+    with open(options.out, "w", newline="", encoding="utf-8") if options.out else nullcontext(sys.stdout) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+    if options.out:
+        print(f"wrote {len(rows):,} predictions to {options.out}")
