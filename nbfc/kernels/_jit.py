@@ -18,22 +18,25 @@ from numba.core.caching import FunctionCache
 from numba.np.ufunc import parallel as numba_threads
 
 # No nnan and no ninf: a loss that turns NaN or infinite has to be seen.
-FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}
+FASTMATH = {"nsz", "arcp", "contract", "afn"}
 
 # Below this many floating-point operations a kernel stays on the caller's thread. Measured with the OpenMP layer on
 # two cores: waking the second one costs 5 to 10 µs, which is what 100,000 operations take on one.
 SERIAL_BELOW = 200_000
 
 
-def kernel(function: Callable[..., Any] | None = None, *, parallel: bool = False) -> Any:
+def kernel(function: Callable[..., Any] | None = None, *, parallel: bool = False, reassociate: bool = False) -> Any:
     """Compile `function` with this project's options when it is first called, and cache the machine code on disk.
 
     The GIL is released while it runs. `parallel=True` makes its ``prange`` loops parallel; call it through `launch`.
+    `reassociate=True` lets sums be taken in another order, which a loop that sums into one number needs to be
+    vectorised. It is not for all: the compiler then also undoes what is written against rounding, as in ``losses``.
     """
     if function is None:
-        return lambda function: kernel(function, parallel=parallel)
+        return lambda function: kernel(function, parallel=parallel, reassociate=reassociate)
+    fastmath = FASTMATH | ({"reassoc"} if reassociate else set())
     # error_model="numpy": the check for a division by zero would keep loops from being vectorised (9 times slower).
-    dispatcher = numba.njit(function, parallel=parallel, nogil=True, fastmath=FASTMATH, error_model="numpy")
+    dispatcher = numba.njit(function, parallel=parallel, nogil=True, fastmath=fastmath, error_model="numpy")
     try:
         dispatcher._cache = KernelCache(function)
     except (OSError, RuntimeError) as error:  # RuntimeError: Numba found no folder that it may write to

@@ -129,7 +129,7 @@ def weight_gradient(X, dY, dW, parallel):
             weight_gradient_inputs(X, dY, dW, k0, k1)
 
 
-@kernel
+@kernel(reassociate=True)
 def input_gradient_rows(dY, W, dX):
     """③ ∂J/∂x = w × ∂J/∂y: row i of dX is W · ∂J⁽ⁱ⁾/∂y⁽ⁱ⁾."""
     N = dY.shape[0]

@@ -27,7 +27,7 @@ def update(rule, parameters, state, start, stop):
     return theta.dtype.type(0)
 
 
-@kernel
+@kernel(reassociate=True)
 def sgd(rule, theta, g, m):
     """m ← μ m + g; θ ← θ − η m, or with Nesterov's look-ahead θ ← θ − η (g + μ m).
 
@@ -49,7 +49,7 @@ def sgd(rule, theta, g, m):
     return overflow
 
 
-@kernel
+@kernel(reassociate=True)
 def adam(rule, theta, g, m, v):
     """m ← β₁ m + (1 − β₁) g; v ← β₂ v + (1 − β₂) g²; θ ← (1 − η λ) θ − η m̂ / (√v̂ + ε), m̂ = m/(1 − β₁ᵗ), v̂ likewise.
 

@@ -1,0 +1,53 @@
+"""What all tests share: data for every loss, layouts of arrays, and numbers of threads."""
+
+import os
+import subprocess
+import sys
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from nbfc.kernels import _jit
+
+# The first example of a test may compile for seconds, and a failure has to come again.
+settings.register_profile("nbfc", deadline=None, derandomize=True, max_examples=25, print_blob=True)
+settings.load_profile("nbfc")
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20191015)
+
+
+@pytest.fixture(params=["float32", "float64"])
+def dtype(request):
+    return np.dtype(request.param)
+
+
+@pytest.fixture
+def threads(monkeypatch):
+    """Return a function that makes every launch parallel on so many threads, or serial for none."""
+    before = numba.get_num_threads()
+
+    def use(count):
+        monkeypatch.setattr(_jit, "SERIAL_BELOW", 0 if count else float("inf"))
+        numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS) or 1)
+
+    yield use
+    numba.set_num_threads(before)
+
+
+@pytest.fixture
+def python(tmp_path):
+    """Return a function that runs code in a fresh process and returns what it printed."""
+
+    def run(code, *, cwd=tmp_path, status=0, arguments=(), **environment):
+        command = [sys.executable, "-c", code, *arguments]
+        env = {**os.environ, **environment}
+        done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
+        assert done.returncode == status, f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    return run

@@ -1,0 +1,266 @@
+"""The MLP: its gradient, its parameters as views, its inputs' scaling, and what it refuses."""
+
+import copy
+import pickle
+
+import naive
+import numpy as np
+import pytest
+import samples
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+import nbfc
+from nbfc.kernels import step
+
+ACTIVATIONS = tuple(naive.ACTIVATIONS)
+WIDTHS = st.lists(st.integers(1, 12), min_size=2, max_size=5)
+SEEDS = st.integers(0, 2**32)
+
+
+def network(widths, activation="tanh", output="identity", dtype="float64", seed=0):
+    """Return a network with biases that are not zero, as training leaves them."""
+    net = nbfc.MLP(widths, activation, output, dtype, seed)
+    for b in net.biases:
+        b[:] = np.random.default_rng(seed).standard_normal(b.shape) / 4
+    return net
+
+
+# ---- values and gradients -------------------------------------------------------------------------------------------
+
+
+@given(WIDTHS, st.integers(1, 9), st.sampled_from(ACTIVATIONS), st.sampled_from(ACTIVATIONS), SEEDS)
+def test_predict_is_the_oracles_forward_pass(widths, N, activation, output, seed):
+    net = network(widths, activation, output, seed=seed)
+    X = np.random.default_rng(seed).standard_normal((N, widths[0]))
+    expected = naive.predict(net.parameters, widths, net.activations, X)
+    np.testing.assert_allclose(net.predict(X), expected, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("case", samples.LOSSES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@given(WIDTHS, st.integers(1, 9), st.sampled_from(ACTIVATIONS), SEEDS)
+@example([3, 4, 2], 5, "identity", 0)
+def test_gradient_is_the_directional_difference_of_the_oracles_mean_loss(case, activation, widths, N, output, seed):
+    net = network(widths, activation, output, seed=seed)
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((N, widths[0]))
+    loss, T = samples.targets(case, N, widths[-1], rng)
+
+    def mean_loss(parameters):
+        return naive.mean_loss(parameters, widths, net.activations, X, T, loss)
+
+    value, gradient = net.loss_and_gradient(X, T, loss)
+    assert value == pytest.approx(mean_loss(net.parameters), rel=1e-11)
+    assert gradient.shape == net.parameters.shape
+    h = 1e-5
+    for _ in range(3):
+        direction = rng.standard_normal(gradient.shape)
+        direction /= np.linalg.norm(direction)
+        ahead, behind = (mean_loss(net.parameters + shift * direction) for shift in (h, -h))
+        here = mean_loss(net.parameters)
+        one_sided = np.array([(ahead - here) / h, (here - behind) / h])
+        if np.ptp(one_sided) > 1e-3 * (1 + np.abs(one_sided).max()):
+            continue  # a kink of relu lies between: the difference says nothing of the slope
+        assert gradient @ direction == pytest.approx((ahead - behind) / (2 * h), rel=1e-6, abs=1e-8)
+
+
+@pytest.mark.parametrize("case", samples.LOSSES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_float32_gradient_differs_from_float64_by_rounding_only(case, activation, rng):
+    widths = [13, 37, 21, 5]
+    wide = network(widths, activation)
+    narrow = network(widths, activation, dtype="float32")
+    wide.parameters[:] = narrow.parameters
+    X = rng.standard_normal((70, 13)).astype(np.float32)
+    loss, T = samples.targets(case, 70, 5, rng)
+    T = np.asarray(T, np.float32) if np.ndim(T) == 2 else T
+    (value, gradient), (value64, gradient64) = narrow.loss_and_gradient(X, T, loss), wide.loss_and_gradient(X, T, loss)
+    terms = 70 + sum(widths)  # summed one into another on the way to an entry of the gradient
+    eps = float(np.finfo(np.float32).eps)
+    assert gradient.dtype == np.float32
+    assert value == pytest.approx(value64, rel=terms * eps)
+    assert np.linalg.norm(gradient - gradient64) <= terms * eps * np.linalg.norm(gradient64)
+
+
+def test_a_row_of_predict_does_not_depend_on_the_rows_beside_it(threads, dtype, rng):
+    net = network([7, 33, 5, 3], "sigmoid", dtype=dtype)
+    X = rng.standard_normal((100, 7)).astype(dtype)
+    threads(2)
+    together = net.predict(X)
+    threads(0)
+    alone = np.concatenate([net.predict(X[i : i + 1]) for i in range(len(X))])
+    assert np.array_equal(together, alone)
+
+
+def test_predict_on_no_rows_and_into_out(dtype):
+    net = network([4, 6, 3], dtype=dtype)
+    assert net.predict(np.zeros((0, 4))).shape == (0, 3)
+    X, out = np.ones((5, 4), dtype), np.full((5, 3), np.nan, dtype)
+    assert net.predict(X, out=out) is out
+    assert np.array_equal(out, net.predict(X))
+    with pytest.raises(ValueError, match=r"out has shape \(5, 3\): .*|expected a writable"):
+        net.predict(X, out=np.zeros((4, 3), dtype))
+
+
+def test_every_layout_gives_the_bits_of_its_contiguous_copy_and_compiles_nothing(tmp_path, rng, dtype):
+    X = rng.integers(0, 9, (6, 5)).astype(np.float64)
+    net = network([5, 8, 3], dtype=dtype)
+    t = rng.integers(0, 4, (6, 3)).astype(np.float64)
+    Y, (value, gradient) = net.predict(X), net.loss_and_gradient(X, t, "mse")
+    before = [list(kernel.signatures) for kernel in (step.predict, step.train_step)]
+    for name, other in samples.layouts(X, tmp_path):
+        assert np.array_equal(net.predict(other), Y), name
+        assert np.array_equal(net.loss_and_gradient(other, t, "mse")[1], gradient), name
+    for name, other in samples.layouts(t, tmp_path):
+        assert net.loss_and_gradient(X, other, "mse")[0] == value, name
+    assert [list(kernel.signatures) for kernel in (step.predict, step.train_step)] == before
+
+
+# ---- parameters -----------------------------------------------------------------------------------------------------
+
+
+def test_weights_and_biases_are_views_into_one_aligned_vector(dtype):
+    net = nbfc.MLP([5, 3, 2], dtype=dtype)
+    assert net.parameters.shape == (5 * 3 + 3 + 3 * 2 + 2,)
+    assert net.parameters.ctypes.data % 64 == 0
+    assert [W.shape for W in net.weights] == [(5, 3), (3, 2)]
+    net.parameters[:] = np.arange(26)
+    np.testing.assert_array_equal(net.weights[1], [[18, 19], [20, 21], [22, 23]])
+    np.testing.assert_array_equal(net.biases[1], [24, 25])
+    net.biases[0][:] = -1
+    np.testing.assert_array_equal(net.parameters[15:18], -1)
+    with pytest.raises(AttributeError):
+        net.parameters = np.zeros(26)
+    with pytest.raises(TypeError):
+        net.weights[0] = np.zeros((5, 3))
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
+def test_a_copy_is_whole_and_independent(duplicate):
+    net = network([5, 3, 2])
+    net.standardize_inputs(np.random.default_rng(0).random((9, 5)))
+    X = np.ones((1, 5))
+    before = net.predict(X)
+    other = duplicate(net)
+    assert np.array_equal(other.predict(X), before)
+    assert np.shares_memory(other.weights[1], other.parameters)
+    assert other.parameters.ctypes.data % 64 == 0
+    other.weights[0][:] = 0
+    assert np.array_equal(net.predict(X), before)
+    assert not np.array_equal(other.predict(X), before)
+
+
+@pytest.mark.parametrize(
+    ("activation", "initializer", "variance"),
+    [
+        ("relu", None, 2 / 300),
+        ("tanh", None, 2 / 700),
+        ("sigmoid", None, 2 / 700),
+        ("identity", None, 1 / 300),
+        ("relu", "he_uniform", 2 / 300),
+        ("relu", "glorot_normal", 2 / 700),
+        ("relu", "lecun_uniform", 1 / 300),
+    ],
+)
+def test_initial_weights_have_the_variance_that_fits_the_activation(activation, initializer, variance):
+    net = nbfc.MLP([300, 400, 2], activation, seed=1, initializer=initializer)
+    W = net.weights[0].astype(float)
+    # The variance of 120,000 samples is known to √(2/120,000) or 0.4% for a normal distribution: four times that.
+    assert W.var() == pytest.approx(variance, rel=0.016)
+    assert abs(W.mean()) < 4 * (variance / W.size) ** 0.5
+    assert not any(b.any() for b in net.biases)
+    if initializer and initializer.endswith("uniform"):
+        assert np.abs(W).max() <= (3 * variance) ** 0.5 * (1 + 1e-6)
+
+
+def test_a_seed_gives_the_same_network_and_none_another():
+    first, second = nbfc.MLP([5, 4, 3], seed=7), nbfc.MLP([5, 4, 3], seed=7)
+    assert np.array_equal(first.parameters, second.parameters)
+    assert not np.array_equal(nbfc.MLP([5, 4, 3]).parameters, nbfc.MLP([5, 4, 3]).parameters)
+
+
+def test_print_shows_layers_shapes_and_counts():
+    text = str(nbfc.MLP([784, 256, 10], ["relu"]))
+    assert "784 × 256" in text
+    assert "200,960" in text
+    assert "203,530" in text
+    assert repr(nbfc.MLP([3, 2, 1], "tanh")) == (
+        "MLP([3, 2, 1], activation=['tanh'], output_activation='identity', dtype='float32')"
+    )
+
+
+# ---- scaling of inputs ----------------------------------------------------------------------------------------------
+
+
+def test_standardized_inputs_are_scaled_everywhere(rng):
+    X = rng.normal(1000, [1, 5, 0], (50, 3))
+    X[:, 2] = 0.1  # constant: only centred
+    net, plain = network([3, 4, 2]), network([3, 4, 2])
+    net.standardize_inputs(X)
+    Z = (X - X.mean(axis=0)) / [X[:, 0].std(), X[:, 1].std(), 1]
+    np.testing.assert_allclose(net.predict(X), plain.predict(Z), atol=1e-10)
+    T = rng.standard_normal((50, 2))
+    np.testing.assert_allclose(
+        net.loss_and_gradient(X, T, "mse")[1], plain.loss_and_gradient(Z, T, "mse")[1], atol=1e-9
+    )
+    optimizer = nbfc.SGD(0.1)
+    assert nbfc.Trainer(net, "mse", optimizer).step(X, T) == pytest.approx(
+        nbfc.Trainer(plain, "mse", optimizer).step(Z, T)
+    )
+
+
+def test_scaling_keeps_the_digits_that_float32_has_not():
+    seconds = 1.7e9 + np.arange(8.0)[:, None]  # float32 steps by 128 there
+    net = nbfc.MLP([1, 1], dtype="float32")
+    net.weights[0][:] = 1
+    net.standardize_inputs(seconds)
+    np.testing.assert_allclose(net.predict(seconds), (seconds - seconds.mean()) / seconds.std(), rtol=1e-6)
+
+
+# ---- errors ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: nbfc.MLP([3]), ValueError, r"widths is \[3\]: expected at least two"),
+        (lambda: nbfc.MLP([3, 0, 2]), ValueError, r"widths\[1\] is 0: expected at least 1"),
+        (lambda: nbfc.MLP([3, -4]), ValueError, r"widths\[1\] is -4: expected at least 1"),
+        (lambda: nbfc.MLP([3, 2.5]), TypeError, r"widths\[1\] is 2.5: expected a whole number"),
+        (lambda: nbfc.MLP(3), TypeError, "widths is 3: expected a list"),
+        (lambda: nbfc.MLP([3, 2], "swish"), ValueError, "activation is 'swish': expected one of 'identity', 'relu'"),
+        (lambda: nbfc.MLP([3, 2], output_activation="softmax"), ValueError, "output_activation is 'softmax'"),
+        (lambda: nbfc.MLP([3, 4, 2], ["relu", "tanh", "tanh"]), ValueError, "activation has 3 names: expected 1, .* 2"),
+        (lambda: nbfc.MLP([3, 4, 2], ["relu", "tanh"], "sigmoid"), ValueError, "output_activation is 'sigmoid', but"),
+        (lambda: nbfc.MLP([3, 4, 2], [None]), TypeError, r"activation\[0\] is None"),
+        (lambda: nbfc.MLP([3, 2], None), TypeError, "activation is None"),
+        (lambda: nbfc.MLP([3, 2], dtype="float16"), ValueError, "dtype is 'float16': expected 'float32' or 'float64'"),
+        (lambda: nbfc.MLP([3, 2], dtype="nonsense"), ValueError, "dtype is 'nonsense'"),
+        (lambda: nbfc.MLP([3, 2], initializer="he"), ValueError, "initializer is 'he': expected one of 'he_normal'"),
+        (
+            lambda: nbfc.MLP([8, 2]).predict(np.ones((32, 9))),
+            ValueError,
+            r"X has shape \(32, 9\): expected \(batch, 8\)",
+        ),
+        (lambda: nbfc.MLP([8, 2]).predict(np.ones(8)), ValueError, r"X has shape \(8,\): expected \(batch, 8\)"),
+        (lambda: nbfc.MLP([1, 2]).predict([["a"]]), TypeError, "X has dtype <U1"),
+        (
+            lambda: nbfc.MLP([1, 2]).loss_and_gradient([[1]], [0, 1], "cross_entropy"),
+            ValueError,
+            "X has 1 rows and y has 2",
+        ),
+        (lambda: nbfc.MLP([1, 2]).loss_and_gradient(np.ones((0, 1)), np.ones((0, 2)), "mse"), ValueError, "no rows"),
+        (lambda: nbfc.MLP([1, 2]).standardize_inputs(np.ones((0, 1))), ValueError, "X has no rows"),
+        (lambda: nbfc.MLP([1, 2]).standardize_inputs([[1], [np.nan]]), ValueError, r"X\[1, 0\] is nan"),
+    ],
+)
+def test_errors_say_what_came_and_what_was_expected(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_activations_may_be_named_for_hidden_layers_or_for_all():
+    assert nbfc.MLP([3, 4, 5, 2], ["relu", "tanh"], "sigmoid").activations == ("relu", "tanh", "sigmoid")
+    assert nbfc.MLP([3, 4, 5, 2], ["relu", "tanh", "sigmoid"]).activations == ("relu", "tanh", "sigmoid")
+    assert nbfc.MLP([3, 4, 5, 2], "tanh").activations == ("tanh", "tanh", "identity")

@@ -1,0 +1,337 @@
+"""The loop: batches, one step against the oracle, fits, and divergence."""
+
+import naive
+import numpy as np
+import pytest
+import samples
+
+import nbfc
+from nbfc.kernels import step
+from nbfc.kernels.dense import ROWS
+
+OPTIMIZERS = [
+    nbfc.SGD(0.1),
+    nbfc.SGD(0.05, momentum=0.9),
+    nbfc.SGD(0.05, momentum=0.9, nesterov=True),
+    nbfc.Adam(0.01),
+    nbfc.Adam(0.01, beta1=0.5, beta2=0.9, epsilon=1e-3),
+    nbfc.AdamW(0.01, weight_decay=0.1),
+]
+
+
+def data(N=23, m=5, n=3, case="mse", seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((N, m))
+    loss, y = samples.targets(case, N, n, rng)
+    return X, y, loss
+
+
+# ---- one step -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
+def test_steps_are_the_oracles_updates(optimizer):
+    X, y, loss = data()
+    net = nbfc.MLP([5, 7, 3], "tanh", dtype="float64", seed=1)
+    trainer = nbfc.Trainer(net, loss, optimizer)
+    theta, m, v = net.parameters.copy(), np.zeros(net.parameters.size), np.zeros(net.parameters.size)
+    shadow = nbfc.MLP([5, 7, 3], "tanh", dtype="float64")
+    for t in range(1, 6):
+        shadow.parameters[:] = theta
+        before, g = shadow.loss_and_gradient(X, y, loss)
+        assert trainer.step(X, y) == pytest.approx(before, rel=1e-10)
+        if isinstance(optimizer, nbfc.SGD):
+            naive.sgd(theta, g, m, optimizer.learning_rate, optimizer.momentum, optimizer.nesterov)
+        else:
+            decay = getattr(optimizer, "weight_decay", 0.0)
+            numbers = (optimizer.learning_rate, optimizer.beta1, optimizer.beta2, optimizer.epsilon, decay)
+            naive.adam(theta, g, m, v, t, *numbers)
+        np.testing.assert_allclose(net.parameters, theta, rtol=1e-9, atol=1e-11)
+    assert trainer.steps == 5
+
+
+@pytest.mark.parametrize("N", [1, 2, ROWS - 1, ROWS, ROWS + 1])
+def test_batches_of_any_size_are_right_one_after_another(N, dtype):
+    """The memory of a step is used again by the next, whatever their sizes."""
+    net = nbfc.MLP([5, 7, 3], seed=1, dtype=dtype)
+    trainer = nbfc.Trainer(net, "mse", nbfc.SGD(0.1))
+    for size in (50, N, 3, N):
+        X, y, _ = data(size, seed=size)
+        X, y = X.astype(dtype), y.astype(dtype)
+        fresh = nbfc.MLP([5, 7, 3], dtype=dtype)
+        fresh.parameters[:] = net.parameters
+        expected = nbfc.Trainer(fresh, "mse", nbfc.SGD(0.1)).step(X, y)
+        assert trainer.step(X, y) == expected
+        assert np.array_equal(net.parameters, fresh.parameters)
+
+
+def test_a_new_learning_rate_acts_on_the_next_step():
+    X, y, loss = data()
+    net = nbfc.MLP([5, 3], dtype="float64", seed=1)
+    trainer = nbfc.Trainer(net, loss, nbfc.SGD(0.1))
+    before, (_, g) = net.parameters.copy(), net.loss_and_gradient(X, y, loss)
+    trainer.learning_rate = 0.5
+    trainer.step(X, y)
+    np.testing.assert_allclose(net.parameters, before - 0.5 * g, rtol=1e-12)
+    with pytest.raises(ValueError, match="learning_rate is -1: expected a finite number, at least 0"):
+        trainer.learning_rate = -1
+
+
+def test_one_optimizer_serves_several_networks():
+    X, y, loss = data()
+    optimizer = nbfc.Adam(0.01)
+    nets = [nbfc.MLP([5, 4, 3], seed=1) for _ in range(2)]
+    first, second = (nbfc.Trainer(net, loss, optimizer) for net in nets)
+    for _ in range(3):
+        first.step(X, y)
+    for _ in range(3):
+        second.step(X, y)
+    assert np.array_equal(nets[0].parameters, nets[1].parameters)
+
+
+# ---- batches --------------------------------------------------------------------------------------------------------
+
+
+def test_batches_cover_every_sample_once_in_a_new_order(rng):
+    X, y = np.arange(23)[:, None], np.arange(23)
+    orders = []
+    for _ in range(2):
+        parts = list(nbfc.batches(X, y, 5, rng))
+        assert [len(X_batch) for X_batch, _ in parts] == [5, 5, 5, 5, 3]
+        assert all(np.array_equal(X_batch[:, 0], y_batch) for X_batch, y_batch in parts)
+        orders.append(np.concatenate([y_batch for _, y_batch in parts]))
+        assert np.array_equal(np.sort(orders[-1]), y)
+    assert not np.array_equal(*orders)
+    assert np.array_equal(np.concatenate([part for _, part in nbfc.batches(X, y, 5)]), y)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((np.ones((5, 2)), np.ones(5), 0), ValueError, "batch_size is 0: expected at least 1"),
+        ((np.ones((5, 2)), np.ones(5), 2.0), TypeError, "batch_size is 2.0: expected a whole number"),
+        ((np.ones((5, 2)), np.ones(4), 2), ValueError, "X has 5 rows and y has 4"),
+        ((np.ones((0, 2)), np.ones(0), 2), ValueError, r"X has shape \(0, 2\): expected at least one sample"),
+        ((np.ones((5, 2)), 1.0, 2), ValueError, "y is a single number"),
+        ((np.ones((5, 2)), np.ones(5), 2, 7), TypeError, "rng is 7: expected a generator"),
+    ],
+)
+def test_batches_refuse_at_the_call(arguments, error, message):
+    with pytest.raises(error, match=message):
+        nbfc.batches(*arguments)
+
+
+# ---- fit ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", samples.LOSSES)
+def test_fit_does_what_the_loop_by_hand_does_to_the_bit(case, dtype):
+    X, y, loss = data(23, case=case)
+    fitted, by_hand = (nbfc.MLP([5, 7, 3], dtype=dtype, seed=1) for _ in range(2))
+    for net in (fitted, by_hand):
+        net.standardize_inputs(X)
+    history = nbfc.fit(fitted, X, y, loss=loss, optimizer="adam", epochs=3, batch_size=6, seed=4)
+    trainer, rng = nbfc.Trainer(by_hand, loss, nbfc.Adam(0.001)), np.random.default_rng(4)
+    for epoch in range(3):
+        total = sum(trainer.step(*batch) * len(batch[0]) for batch in nbfc.batches(X, y, 6, rng))
+        assert history[epoch].loss == total / 23
+    assert np.array_equal(fitted.parameters, by_hand.parameters)
+
+
+def test_history_has_a_record_an_epoch(rng):
+    X, y, _ = data(40, case="cross_entropy of labels")
+    X_held_out, y_held_out, loss = data(11, case="cross_entropy of labels", seed=1)
+    net = nbfc.MLP([5, 7, 3], seed=1)
+
+    def spread(targets, outputs):
+        assert targets.shape == (11,)
+        return np.ptp(outputs)
+
+    history = nbfc.fit(
+        net,
+        X,
+        y,
+        loss=loss,
+        optimizer=nbfc.SGD(0.1),
+        epochs=4,
+        batch_size=16,
+        validation=(X_held_out, y_held_out),
+        metrics=["accuracy", spread],
+        seed=0,
+    )
+    assert [record.epoch for record in history] == [1, 2, 3, 4]
+    last = history[-1]
+    outputs = net.predict(X_held_out)
+    assert last.validation_loss == pytest.approx(net.loss_and_gradient(X_held_out, y_held_out, loss)[0], rel=1e-6)
+    assert last.metrics == {"accuracy": np.mean(outputs.argmax(axis=1) == y_held_out), "spread": np.ptp(outputs)}
+    assert last.seconds > 0
+    assert last.samples_per_second == pytest.approx(40 / last.seconds)
+    assert history.column("loss") == [record.loss for record in history]
+    assert history.column("accuracy")[-1] == last.metrics["accuracy"]
+    assert last.loss < history[0].loss
+
+
+def test_metrics_are_of_the_training_data_where_there_are_no_others():
+    X, y, loss = data(40, n=1, case="binary_cross_entropy")
+    y = np.round(y)
+    net = nbfc.MLP([5, 1], seed=1)
+    history = nbfc.fit(net, X, y, loss=loss, optimizer="sgd", epochs=1, batch_size=16, metrics=["accuracy"])
+    assert history[0].validation_loss is None
+    assert history[0].metrics["accuracy"] == np.mean((net.predict(X) > 0) == y)
+
+
+@pytest.mark.parametrize("case", samples.LOSSES)
+def test_bits_are_the_same_for_any_number_of_threads_and_from_run_to_run(case, dtype, threads):
+    X, y, loss = data(150, 33, 17, case)
+    results = set()
+    for count in (0, 1, 2, 2):
+        threads(count)
+        net = nbfc.MLP([33, 130, 41, 17], ["tanh", "relu"], dtype=dtype, seed=1)
+        optimizer = nbfc.Adam(0.01)
+        history = nbfc.fit(
+            net, X, y, loss=loss, optimizer=optimizer, epochs=2, batch_size=70, seed=5, validation=(X, y)
+        )
+        results.add((net.parameters.tobytes(), history[-1].loss, history[-1].validation_loss))
+    assert len(results) == 1
+
+
+def test_every_layout_trains_to_the_same_bits_and_compiles_nothing(tmp_path, rng):
+    X = rng.integers(0, 9, (12, 5)).astype(np.float64)
+    y = rng.integers(0, 3, 12)
+    expected = None
+    for name, other in samples.layouts(X, tmp_path):
+        net = nbfc.MLP([5, 4, 3], seed=1)
+        nbfc.fit(net, other, y, loss="cross_entropy", optimizer="adam", epochs=2, batch_size=5, seed=0)
+        expected = net.parameters if expected is None else expected
+        assert np.array_equal(net.parameters, expected), name
+    signatures = list(step.train_step.signatures)
+    net = nbfc.MLP([5, 9, 8, 3], "tanh", seed=1)
+    nbfc.fit(net, X[::2], y[::2].astype(">i2"), loss="cross_entropy", optimizer="sgd", epochs=1, batch_size=4)
+    assert list(step.train_step.signatures) == signatures
+
+
+def test_progress_is_silent_where_stderr_is_no_terminal(capsys):
+    X, y, loss = data()
+    nbfc.fit(nbfc.MLP([5, 3]), X, y, loss=loss, optimizer="sgd", epochs=2, batch_size=8)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_progress_shows_epoch_loss_and_rate_on_a_terminal(capsys, monkeypatch):
+    import sys
+
+    X, y, loss = data()
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    nbfc.fit(nbfc.MLP([5, 3]), X, y, loss=loss, optimizer="sgd", epochs=2, batch_size=8)
+    shown = capsys.readouterr().err
+    assert "epoch 2/2" in shown
+    assert "loss " in shown
+    assert "samples/s" in shown
+    nbfc.fit(nbfc.MLP([5, 3]), X, y, loss=loss, optimizer="sgd", epochs=2, batch_size=8, progress=False)
+    assert capsys.readouterr().err == ""
+
+
+# ---- divergence -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("optimizer", [nbfc.SGD(1e4), nbfc.SGD(1e30), nbfc.SGD(1e30, momentum=0.9), nbfc.Adam(1e38)])
+def test_divergence_names_epoch_and_batch_and_leaves_the_last_finite_parameters(optimizer):
+    X, y, loss = data(40)
+    net = nbfc.MLP([5, 7, 3], seed=1)
+    with pytest.raises(nbfc.DivergenceError, match=r"epoch \d+, batch \d+: .* at step \d+") as caught:
+        nbfc.fit(net, X, y, loss=loss, optimizer=optimizer, epochs=50, batch_size=8, seed=0)
+    assert np.isfinite(net.parameters).all()
+
+    again = nbfc.MLP([5, 7, 3], seed=1)
+    trainer, rng = nbfc.Trainer(again, loss, optimizer), np.random.default_rng(0)
+    last = None
+    try:
+        for _ in range(50):
+            for batch in nbfc.batches(X, y, 8, rng):
+                last = again.parameters.copy()
+                trainer.step(*batch)
+        pytest.fail("the loop by hand did not diverge")
+    except nbfc.DivergenceError:
+        pass
+    assert np.array_equal(last, again.parameters)
+    assert np.array_equal(again.parameters, net.parameters)
+    epochs, batch = divmod(trainer.steps, 5)
+    assert f"epoch {epochs + 1}, batch {batch + 1}:" in str(caught.value)
+    assert len(caught.value.history) == epochs
+
+
+def test_nan_in_a_step_is_divergence_and_changes_nothing():
+    X, y, loss = data()
+    net = nbfc.MLP([5, 7, 3], seed=1)
+    before = net.parameters.copy()
+    X[3, 2] = np.nan
+    trainer = nbfc.Trainer(net, loss, "adam")
+    with pytest.raises(nbfc.DivergenceError, match="the loss is nan at step 1"):
+        trainer.step(X, y)
+    assert np.array_equal(net.parameters, before)
+    assert trainer.steps == 0
+
+
+# ---- errors ---------------------------------------------------------------------------------------------------------
+
+GOOD = {"loss": "mse", "optimizer": "adam", "epochs": 1, "batch_size": 4}
+
+
+def spoilt(value):
+    X = np.ones((9, 5))
+    X[4, 2] = value
+    return X
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"X": np.ones((9, 4))}, ValueError, r"X has shape \(9, 4\): expected \(batch, 5\)"),
+        ({"X": np.ones((0, 5)), "y": np.ones((0, 3))}, ValueError, "X has no rows: expected at least one sample"),
+        ({"X": spoilt(np.nan)}, ValueError, r"X\[4, 2\] is nan: expected finite numbers"),
+        ({"X": spoilt(-np.inf)}, ValueError, r"X\[4, 2\] is -inf"),
+        ({"X": spoilt(1e300)}, ValueError, r"X\[4, 2\] is 1e\+300, which does not fit in float32"),
+        ({"y": np.full((9, 3), np.inf)}, ValueError, r"y\[0, 0\] is inf"),
+        ({"y": np.ones((8, 3))}, ValueError, "X has 9 rows and y has 8"),
+        ({"y": np.ones((9, 2))}, ValueError, r"y has shape \(9, 2\): expected \(N, 3\)"),
+        ({"y": np.ones((9, 3), complex)}, TypeError, "y has dtype complex128"),
+        ({"y": np.full(9, 3), "loss": "cross_entropy"}, ValueError, r"y\[0\] is 3: expected labels from 0 to 2"),
+        ({"loss": "hinge"}, ValueError, "loss is 'hinge': expected one of"),
+        ({"optimizer": "adagrad2"}, ValueError, "optimizer is 'adagrad2': expected one of 'sgd', 'adam', 'adamw'"),
+        ({"optimizer": nbfc.Adam}, TypeError, "optimizer is <class .*: expected a name or an nbfc optimizer"),
+        ({"epochs": 0}, ValueError, "epochs is 0: expected at least 1"),
+        ({"batch_size": 0}, ValueError, "batch_size is 0: expected at least 1"),
+        ({"batch_size": True}, TypeError, "batch_size is True: expected a whole number"),
+        ({"validation": np.ones((9, 5))}, TypeError, "validation is not a pair"),
+        ({"validation": (spoilt(np.nan), np.ones((9, 3)))}, ValueError, r"validation X\[4, 2\] is nan"),
+        ({"metrics": ["f1"]}, ValueError, "metric is 'f1': expected one of 'accuracy'"),
+        ({"metrics": "accuracy"}, TypeError, "metrics is 'accuracy': expected a list"),
+        ({"metrics": ["accuracy"]}, ValueError, "'accuracy' with the loss 'mse'"),
+        ({"metrics": [max, max]}, ValueError, "metrics has 'max' twice"),
+    ],
+)
+def test_fit_refuses_before_anything_is_changed(changes, error, message):
+    net = nbfc.MLP([5, 3], seed=1)
+    before = net.parameters.copy()
+    arguments = {"X": np.ones((9, 5)), "y": np.ones((9, 3)), **GOOD, **changes}
+    with pytest.raises(error, match=message):
+        nbfc.fit(net, **arguments)
+    assert np.array_equal(net.parameters, before)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: nbfc.SGD(-0.1), ValueError, "learning_rate is -0.1: expected a finite number, at least 0"),
+        (lambda: nbfc.SGD("fast"), TypeError, "learning_rate is 'fast': expected a number"),
+        (lambda: nbfc.SGD(0.1, momentum=1), ValueError, "momentum is 1: .* at least 0 and below 1"),
+        (lambda: nbfc.SGD(0.1, nesterov=True), ValueError, "nesterov is True with momentum 0"),
+        (lambda: nbfc.Adam(float("nan")), ValueError, "learning_rate is nan"),
+        (lambda: nbfc.Adam(beta2=1.5), ValueError, "beta2 is 1.5"),
+        (lambda: nbfc.Adam(epsilon=0), ValueError, "epsilon is 0: expected a finite number, above 0"),
+        (lambda: nbfc.AdamW(weight_decay=-1), ValueError, "weight_decay is -1"),
+        (lambda: nbfc.Trainer("net", "mse", "sgd"), TypeError, "net is 'net': expected an nbfc.MLP"),
+    ],
+)
+def test_optimizers_and_trainers_refuse_what_they_cannot_use(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
