@@ -1,7 +1,9 @@
 """Networks in files: safetensors, whose tensors other programs can read, with the network's description in its header.
 
-Tensors are ``layers.0.weight`` (n_in, n_out), ``layers.0.bias`` (n_out,) and so on. The header's metadata has one JSON
-text, and a digest of that text and of the parameters, so that damage anywhere is found. Nothing in a file is executed.
+Tensors are ``layers.0.weight`` (n_in, n_out), ``layers.0.bias`` (n_out,) and so on. The metadata has one entry,
+"nbfc", a JSON text with the description and a digest of it and of the tensors, so that damage anywhere is found (one
+entry, because safetensors writes several in a random order, and equal networks make equal files here). Nothing in a
+file is executed.
 """
 
 import hashlib
@@ -19,7 +21,7 @@ from nbfc._arrays import Array
 from nbfc.errors import ModelFormatError
 from nbfc.network import MLP
 
-FORMAT = "nbfc 1"  # the number rises when an older version could misread a new file
+ENTRY, FORMAT = "nbfc", 1  # the number rises when an older version could misread a new file
 
 
 def save(net: MLP, path: str | os.PathLike[str]) -> None:
@@ -45,10 +47,12 @@ def save(net: MLP, path: str | os.PathLike[str]) -> None:
     tensors = {}
     for layer, (W, b) in enumerate(zip(net.weights, net.biases, strict=True)):
         tensors[_weight(layer)], tensors[_bias(layer)] = W, b
-    description = json.dumps(_describe(net))
-    metadata = {"format": FORMAT, "network": description, "sha256": _digest(description, tensors)}
+    network = _describe(net)
+    description = {"format": FORMAT, "network": network, "sha256": _digest(network, tensors)}
     # safetensors 0.8 writes arrays that are not C-contiguous wrongly, without a word
-    data = to_bytes({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, metadata)
+    data = to_bytes(
+        {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, {ENTRY: json.dumps(description)}
+    )
     _replace(os.path.realpath(path), data)
 
 
@@ -76,11 +80,14 @@ def load(path: str | os.PathLike[str]) -> MLP:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
-        if metadata.get("format") != FORMAT:
-            raise ValueError(f"its format is {metadata.get('format')!r}: expected {FORMAT!r}, which nbfc.save writes")
-        if metadata["sha256"] != _digest(metadata["network"], tensors):
+        if ENTRY not in metadata:
+            raise ValueError(f"its metadata has no entry {ENTRY!r}, which nbfc.save writes")
+        description = json.loads(metadata[ENTRY])
+        if description["format"] != FORMAT:
+            raise ValueError(f"its format is {description['format']!r}: this version of nbfc reads {FORMAT}")
+        if description["sha256"] != _digest(description["network"], tensors):
             raise ValueError("its contents do not match its digest")
-        return _rebuild(json.loads(metadata["network"]), tensors)
+        return _rebuild(description["network"], tensors)
     except (SafetensorError, ValueError, TypeError, KeyError) as error:
         reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise ModelFormatError(f"{os.fspath(path)} is not a model of nbfc, or is damaged: {reason}") from error
@@ -128,8 +135,8 @@ def _rebuild(description: dict[str, Any], tensors: dict[str, Array]) -> MLP:
     return net
 
 
-def _digest(description: str, tensors: dict[str, Array]) -> str:
-    digest = hashlib.sha256(description.encode())
+def _digest(network: dict[str, Any], tensors: dict[str, Array]) -> str:
+    digest = hashlib.sha256(json.dumps(network, sort_keys=True).encode())
     for name in sorted(tensors):
         digest.update(f"\n{name} {tensors[name].dtype} {tensors[name].shape}\n".encode())
         digest.update(np.ascontiguousarray(tensors[name]).data)

@@ -1,0 +1,148 @@
+"""Compilation and its cache: nothing at import, nothing stale, and nothing lost where the cache cannot be used."""
+
+import ast
+import shutil
+from pathlib import Path
+
+import pytest
+
+import nbfc
+
+PACKAGE = Path(nbfc.__file__).parent
+
+# A process that prints ① for one small matrix, how often Numba compiled for it, and what was warned of.
+RUN = """
+import warnings
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    import numpy as np, nbfc
+    from nbfc.kernels import dense
+    print(nbfc.kernels.bias_gradient(np.ones((4, 1)))[0])
+    nbfc.kernels.forward(np.ones((4, 1)), [[1.0]], [1.0])
+stats = dense.bias_gradient.stats
+print("compiled" if stats.cache_misses else "loaded")
+print(len(caught), *(str(warning.message) for warning in caught))
+assert nbfc.__file__.startswith(FOLDER), nbfc.__file__
+"""
+
+
+@pytest.fixture
+def copied(tmp_path, python):
+    """A copy of the package whose files may be edited, and a function that runs RUN on it."""
+    folder = tmp_path / "copy"
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(PACKAGE, folder / "nbfc", ignore=ignored)
+
+    def run(**environment):
+        environment = {"PYTHONPATH": str(folder), "NUMBA_CACHE_DIR": str(tmp_path / "cache"), **environment}
+        value, how, warned = python(f"FOLDER = {str(folder)!r}\n" + RUN, **environment).strip().splitlines()
+        return float(value), how, warned
+
+    return folder / "nbfc", run
+
+
+def edit(path, old, new):
+    text = path.read_text()
+    assert text.count(old) == 1, f"{path.name} has {text.count(old)} places with {old!r}"
+    path.write_text(text.replace(old, new))
+
+
+def test_the_second_process_loads_what_the_first_compiled(copied):
+    _, run = copied
+    assert run() == (1.0, "compiled", "0")
+    assert run() == (1.0, "loaded", "0")
+
+
+def test_an_edited_kernel_is_compiled_anew(copied):
+    package, run = copied
+    run()
+    edit(package / "kernels" / "dense.py", "            db[j] += dY[i, j]", "            db[j] += 3 * dY[i, j]")
+    assert run()[:2] == (3.0, "compiled")
+
+
+def test_an_edited_file_that_a_kernel_calls_into_compiles_it_anew(copied):
+    """The sum of ① moves to another file, which then changes: Numba alone would not notice."""
+    package, run = copied
+    kernels = package / "kernels"
+    edit(kernels / "dense.py", "            db[j] += dY[i, j]", "            db[j] += weigh(dY[i, j])")
+    edit(kernels / "dense.py", "import activate\n", "import activate, weigh\n")
+    with (kernels / "elementwise.py").open("a") as file:
+        file.write("\n\n@kernel\ndef weigh(x):\n    return 2 * x\n")
+    assert run()[:2] == (2.0, "compiled")
+    assert run()[:2] == (2.0, "loaded")
+    edit(kernels / "elementwise.py", "    return 2 * x", "    return 5 * x")
+    assert run()[:2] == (5.0, "compiled")
+    assert run()[:2] == (5.0, "loaded")
+
+
+def test_a_damaged_cache_is_compiled_anew_and_mended(copied, tmp_path):
+    _, run = copied
+    run()
+    for kind in ("nbi", "nbc"):
+        files = list((tmp_path / "cache").rglob(f"dense.*.{kind}"))
+        assert files
+        for file in files:
+            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+        value, how, warned = run()
+        assert (value, how) == (1.0, "compiled")
+        assert warned.startswith("1 nbfc: compiled code on disk could not be read, compiling anew")
+        assert run() == (1.0, "loaded", "0")
+
+
+def test_without_a_cache_folder_it_compiles_and_says_so_once(copied, tmp_path):
+    """No folder can be made below a file: this holds for root too, who may write to read-only folders."""
+    package, run = copied
+    (tmp_path / "file").write_text("")
+    (package / "kernels" / "__pycache__").write_text("")
+    value, how, warned = run(NUMBA_CACHE_DIR=f"{tmp_path}/file/cache", XDG_CACHE_HOME=f"{tmp_path}/file")
+    assert (value, how) == (1.0, "compiled")
+    assert warned.startswith("1 nbfc: no compiled code is kept on disk, so each process compiles anew")
+
+
+def test_import_compiles_nothing_and_takes_little_more_than_numbas_own(python):
+    code = """
+import time
+started = time.perf_counter()
+import numba, numba.core.caching, numba.np.ufunc.parallel
+middle = time.perf_counter()
+import nbfc
+print(time.perf_counter() - middle)
+from numba.core.dispatcher import Dispatcher
+import sys
+kernels = [value for name, module in list(sys.modules.items()) if name.startswith("nbfc")
+           for value in vars(module).values() if isinstance(value, Dispatcher)]
+assert len(kernels) > 15
+assert not any(kernel.signatures for kernel in kernels)
+assert not numba.np.ufunc.parallel._is_initialized
+"""
+    assert min(float(python(code)) for _ in range(3)) < 0.3
+
+
+ORDER = [
+    ("__main__", "commands"),
+    ("training", "serialization", "tables"),
+    ("network", "metrics"),
+    ("datasets", "errors", "initializers", "losses", "optimizers"),
+    ("kernels",),
+    ("_arrays", "_checks"),
+]
+
+
+def test_imports_run_one_way():
+    """From the shell down to the kernels; a module imports only from the lines below its own, or beside it."""
+    rank = {name: level for level, names in enumerate(ORDER) for name in names}
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        if parts == ("__init__",):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "nbfc":
+                inner = node.module.split(".")[1:]
+                for name in inner[:1] or [alias.name for alias in node.names if alias.name in rank]:
+                    assert rank[name] >= rank[parts[0]], f"{'.'.join(parts)} imports {name}"
+                if parts[0] == "kernels" and parts[1] == "_jit":
+                    pytest.fail("_jit imports from nbfc")
+
+
+def test_no_file_holds_two_ideas():
+    assert {path.name: n for path in PACKAGE.rglob("*.py") if (n := len(path.read_text().splitlines())) > 320} == {}
