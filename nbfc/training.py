@@ -1,6 +1,7 @@
 """The training loop, in plain Python: batches, one step, and whole fits."""
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -83,12 +84,24 @@ class Trainer:
         If a name is unknown.
     TypeError
         If an argument is of another type.
+
+    Warns
+    -----
+    UserWarning
+        If the loss takes logits and the network's last layer squashes them.
     """
 
     def __init__(self, net: MLP, loss: str, optimizer: str | Optimizer) -> None:
         if not isinstance(net, MLP):
             raise TypeError(f"net is {net!r}: expected an nbfc.MLP.")
         choice("loss", loss, LOSSES)
+        if loss != "mse" and net.activations[-1] != "identity":
+            warnings.warn(
+                f"{loss} takes logits, but the network's last layer has the activation {net.activations[-1]!r}: "
+                "'identity' was expected, because the loss applies its own.",
+                UserWarning,
+                stacklevel=2,
+            )
         self.net, self.loss, self.optimizer = net, loss, resolve(optimizer)
         self._rule = self.optimizer.rule()
         self._state = _arrays.aligned_zeros((1 + self.optimizer.moments, net.parameters.size), net.dtype)
@@ -126,7 +139,8 @@ class Trainer:
         Raises
         ------
         DivergenceError
-            If that loss, or a parameter after the step, is NaN or infinite. The parameters are then as they were.
+            If that loss, or a parameter after the step, is NaN or infinite. The parameters are then as they were;
+            the optimizer's moments may not be, so go on with a new trainer.
         ValueError
             If a shape does not fit, the batch is empty, or a target is out of range.
         TypeError

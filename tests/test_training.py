@@ -335,3 +335,10 @@ def test_fit_refuses_before_anything_is_changed(changes, error, message):
 def test_optimizers_and_trainers_refuse_what_they_cannot_use(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_logits_that_are_squashed_twice_are_warned_of():
+    net = nbfc.MLP([5, 1], output_activation="sigmoid")
+    with pytest.warns(UserWarning, match="binary_cross_entropy takes logits, but .* activation 'sigmoid'"):
+        nbfc.Trainer(net, "binary_cross_entropy", "adam")
+    nbfc.Trainer(net, "mse", "adam")
