@@ -40,6 +40,8 @@ def test_gradient_rows_are_central_differences_of_each_samples_own_loss(N, n, ca
     rng = np.random.default_rng(seed)
     Y = rng.standard_normal((N, n))
     loss, T = samples.targets(case, N, n, rng)
+    if case == "cross_entropy of rows":
+        T *= 0.995  # as far from 1 as rounded probabilities may sum to
     _, dY = losses.per_sample(loss, Y, T)
     h = 1e-5
     for i, j in np.ndindex(N, n):

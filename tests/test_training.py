@@ -263,12 +263,17 @@ def test_nan_in_a_step_is_divergence_and_changes_nothing():
     X, y, loss = data()
     net = nbfc.MLP([5, 7, 3], seed=1)
     before = net.parameters.copy()
-    X[3, 2] = np.nan
+    spoilt_X = X.copy()
+    spoilt_X[3, 2] = np.nan
     trainer = nbfc.Trainer(net, loss, "adam")
     with pytest.raises(nbfc.DivergenceError, match="the loss is nan at step 1"):
-        trainer.step(X, y)
+        trainer.step(spoilt_X, y)
     assert np.array_equal(net.parameters, before)
     assert trainer.steps == 0
+    trainer.step(X, y)  # the moments are as they were, too
+    other = nbfc.MLP([5, 7, 3], seed=1)
+    nbfc.Trainer(other, loss, "adam").step(X, y)
+    assert np.array_equal(net.parameters, other.parameters)
 
 
 # ---- errors ---------------------------------------------------------------------------------------------------------
