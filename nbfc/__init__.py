@@ -2,10 +2,11 @@
 
 from nbfc import datasets, kernels, losses
 from nbfc.errors import DivergenceError, ModelFormatError
+from nbfc.history import Epoch, History
 from nbfc.network import MLP
 from nbfc.optimizers import SGD, Adam, AdamW
 from nbfc.serialization import load, save
-from nbfc.training import Epoch, History, Trainer, batches, fit
+from nbfc.training import Trainer, batches, fit
 
 __all__ = [
     "MLP",

@@ -1,8 +1,10 @@
 """``python -m nbfc``: train a network on a table, and predict with it, from the shell."""
 
 import argparse
+import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numba
 
@@ -14,13 +16,17 @@ from nbfc.optimizers import OPTIMIZERS
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that `arguments`, or the shell, give; return the exit status."""
     options = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without × shows ? rather than nothing
     try:
-        if options.threads is not None:
-            _use_threads(options.threads)
-        options.run(options)
-    except (ValueError, TypeError, OSError, DivergenceError) as error:
+        with _threads(options.threads):
+            options.run(options)
+    except (ValueError, TypeError, OSError, MemoryError, DivergenceError) as error:
         print(f"nbfc {options.command}: error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"nbfc {options.command}: interrupted", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -37,13 +43,17 @@ def _parser() -> argparse.ArgumentParser:
     data = train.add_argument_group("data")
     data.add_argument("--data", metavar="FILE", help=".npz with arrays X and y, or numeric .csv; default: the digits")
     data.add_argument("--target", metavar="NAME", help="the .csv column with the label; default: the last")
-    data.add_argument("--task", choices=["classify", "regress"], help="default: by the labels, and said in the output")
+    data.add_argument(
+        "--task",
+        choices=["classify", "regress"],
+        help="default: classify text, and whole numbers with at most 20 values",
+    )
     data.add_argument("--test-fraction", type=float, metavar="F", help="share of the rows held out; default: 0.2")
     network = train.add_argument_group("network and training")
     network.add_argument(
         "--hidden",
         type=_widths,
-        default="128,64",
+        default="256",
         metavar="N,…",
         help="widths of the hidden layers (default: %(default)s)",
     )
@@ -96,11 +106,21 @@ def _widths(text: str) -> list[int]:
         raise argparse.ArgumentTypeError(f"{text!r}: expected whole numbers with commas, such as 256,128") from None
 
 
-def _use_threads(count: int) -> None:
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Use so many threads in here, and as many as before thereafter."""
+    if count is None:
+        yield
+        return
     most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
     if not 1 <= count <= most:
         raise ValueError(f"--threads is {count}: expected 1 to {most}, the number that Numba has on this machine.")
+    before = numba.get_num_threads()
     numba.set_num_threads(count)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
 
 
 if __name__ == "__main__":

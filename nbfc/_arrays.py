@@ -18,7 +18,7 @@ ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 def dtype_of(dtype: npt.DTypeLike) -> np.dtype[Any]:
     """Return `dtype` as float32 or float64; raise a ValueError for any other."""
     try:
-        result = np.dtype(dtype).newbyteorder("=")
+        result = None if dtype is None else np.dtype(dtype).newbyteorder("=")
     except TypeError:
         result = None
     if result not in (np.float32, np.float64):
@@ -26,20 +26,30 @@ def dtype_of(dtype: npt.DTypeLike) -> np.dtype[Any]:
     return result
 
 
-def common_dtype(**arrays: Any) -> np.dtype[Any]:
-    """Return the dtype that a kernel computes in: float32 if that holds every array's floats, else float64.
+def alike(**arrays: Any) -> list[Array]:
+    """Return arrays as the kernels take them, all of one dtype: float32 if that holds all floats, else float64.
 
     Integers take the dtype of the floating-point arrays beside them, or float64 where there are none, as in NumPy.
     """
-    dtypes = [numbers(name, array).dtype for name, array in arrays.items()]
-    floats = [dtype for dtype in dtypes if dtype.kind == "f"]
+    checked = [numbers(name, array) for name, array in arrays.items()]
+    floats = [array.dtype for array in checked if array.dtype.kind == "f"]
     narrow = bool(floats) and all(dtype.itemsize <= 4 for dtype in floats)
-    return np.dtype(np.float32 if narrow else np.float64)
+    return [normal(array, np.float32 if narrow else np.float64) for array in checked]
 
 
 def numbers(name: str, array: Any) -> Array:
-    """Return `array` as an ndarray of booleans, integers or floats; raise a TypeError for any other dtype."""
-    result = np.asarray(array)
+    """Return `array` as an ndarray of booleans, integers or floats; raise a TypeError for anything else.
+
+    Objects are taken where each is a number, as in a data frame that has columns of floats and of booleans.
+    """
+    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+        raise TypeError(f"{name} has masked entries: expected numbers everywhere, such as {name}.filled(0).")
+    try:
+        result = np.asarray(array)
+        if result.dtype.kind == "O" and result.ndim > 0:
+            result = result.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} is no array of real numbers: {error}.") from None
     if result.dtype.kind not in "biuf":
         raise TypeError(f"{name} has dtype {result.dtype}: expected real numbers (floats, integers or booleans).")
     return result

@@ -5,6 +5,8 @@ from math import isfinite
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
+import numpy as np
+
 T = TypeVar("T")
 
 
@@ -30,11 +32,19 @@ def whole_number(name: str, value: Any, least: int) -> int:
     return int(value)
 
 
+def seeded(seed: Any) -> np.random.Generator:
+    """Return a random generator from a whole number, or from the system's entropy for None."""
+    return np.random.default_rng(None if seed is None else whole_number("seed", seed, least=0))
+
+
 def real_number(name: str, value: Any, least: float, below: float = float("inf"), above: bool = False) -> float:
     """Return `value` as a finite float in [least, below), or in (least, below) with `above`."""
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"{name} is {value!r}: expected a number.")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = float("inf")
     if not isfinite(number) or number < least or number >= below or (above and number == least):
         lower = f"above {least:g}" if above else f"at least {least:g}"
         upper = f" and below {below:g}" if isfinite(below) else ""

@@ -12,7 +12,8 @@ import numpy as np
 
 import nbfc
 from nbfc import tables
-from nbfc._arrays import Array, check_finite, check_rows, check_shape, numbers
+from nbfc._arrays import Array, check_shape, numbers
+from nbfc._checks import whole_number
 from nbfc.metrics import accuracy
 from nbfc.optimizers import OPTIMIZERS
 
@@ -25,21 +26,22 @@ def train(options: argparse.Namespace) -> None:
     optimizer = OPTIMIZERS[options.optimizer]
     if options.learning_rate is not None:
         optimizer = dataclasses.replace(optimizer, learning_rate=options.learning_rate)
-    if options.test_fraction is not None and not 0 <= options.test_fraction < 1:
-        raise ValueError(f"--test-fraction is {options.test_fraction}: expected at least 0 and below 1.")
-    if options.save and not os.path.isdir(os.path.dirname(os.path.abspath(options.save))):
-        raise ValueError(f"--save is {options.save}: expected a file in a folder that exists.")
+    _check_options(options)
 
     (X, y), (X_test, y_test), input_names, class_names = _data(options)
-    outputs = len(class_names) if class_names else y.shape[1]
-    net = nbfc.MLP([X.shape[1], *options.hidden, outputs], options.activation, seed=options.seed)
+    targets, mean, deviation = (y, np.zeros(1), np.ones(1)) if class_names else _standardized(y)
+    net = nbfc.MLP(
+        [X.shape[1], *options.hidden, len(class_names) if class_names else y.shape[1]],
+        options.activation,
+        dtype="float32" if class_names else _dtype_for(y, deviation),
+        seed=options.seed,
+    )
     net.standardize_inputs(X)
     net.input_names, net.class_names = input_names, class_names
     _print_scaling(net)
     print(net)
 
     loss = "cross_entropy" if class_names else "mse"
-    targets, mean, deviation = (y, 0.0, 1.0) if class_names else _standardized(y)
     print(f"loss {loss}, {optimizer}, batches of {options.batch_size}, seed {options.seed}")
     started = time.perf_counter()
     net.loss_and_gradient(X[:1], targets[:1], loss)
@@ -58,8 +60,10 @@ def train(options: argparse.Namespace) -> None:
     )
     seconds = time.perf_counter() - started
     # A network trained on standardised targets gives them in their own units once its last layer is scaled back.
-    net.weights[-1][:] *= deviation
-    net.biases[-1][:] = net.biases[-1] * deviation + mean
+    net.weights[-1] *= deviation
+    net.biases[-1] = net.biases[-1] * deviation + mean
+    if options.save:  # before anything is printed: a closed pipe must not lose it
+        nbfc.save(net, options.save)
 
     rate = options.epochs * len(X) / seconds
     print(f"trained    {options.epochs} epochs in {seconds:.2f} seconds ({rate:,.0f} samples a second)")
@@ -69,76 +73,90 @@ def train(options: argparse.Namespace) -> None:
     if len(X_test):
         _print_quality(net, "test", X_test, y_test)
     if options.save:
-        nbfc.save(net, options.save)
         print(f"saved      {options.save}")
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    """Refuse what can be refused before data are read and code is compiled."""
+    whole_number("--epochs", options.epochs, least=1)
+    whole_number("--batch-size", options.batch_size, least=1)
+    whole_number("--seed", options.seed, least=0)
+    if options.test_fraction is not None and not 0 <= options.test_fraction < 1:
+        raise ValueError(f"--test-fraction is {options.test_fraction}: expected at least 0 and below 1.")
+    if options.data is None and (options.target or options.task == "regress"):
+        raise ValueError("--target and --task regress need --data: the digits have neither columns nor quantities.")
+    if options.save and (
+        os.path.isdir(options.save) or not os.path.isdir(os.path.dirname(os.path.abspath(options.save)))
+    ):
+        raise ValueError(f"--save is {options.save}: expected a file in a folder that exists.")
 
 
 def _data(options: argparse.Namespace) -> tuple[Samples, Samples, Names, Names]:
     """Return rows to train and to test with, the inputs' names, and the classes' names (None for regression)."""
     test = None
     if options.data is None:
-        if options.target or options.task == "regress":
-            raise ValueError("--target and --task regress need --data: the digits have neither columns nor quantities.")
         name = "handwritten digits"
         (X, y), (X_test, y_test) = nbfc.datasets.load_digits()
         if options.test_fraction is None:
             test = np.arange(len(X) + len(X_test)) >= len(X)
-        X, y, input_names = np.concatenate([X, X_test]), np.concatenate([y, y_test]), None
+        table = tables.Table(np.concatenate([X, X_test]), np.concatenate([y, y_test]), None)
     else:
         name = options.data
-        table = tables.read(options.data, options.target)
-        X, y, input_names = table.X, table.y, table.input_names
-    check_shape("X", numbers("X", X), ("N", "m"), "it has a row for each sample and a column for each input")
-    check_rows(X, y)
-    check_finite("X", X)
-    if y.dtype.kind in "biuf":
-        check_finite("y", y)
+        text = None if options.task is None else options.task == "classify"
+        table = tables.read(options.data, options.target, text)
+    X, y = table.X, table.y
 
     task = options.task or _task_of(y)
-    classify = task == "classify"
-    class_names = None
-    if classify:
+    class_names: Names = None
+    if task == "classify":
         check_shape("y", y, ("N",), "it has a label for each sample")
         classes, y = np.unique(y, return_inverse=True)
         class_names = tuple(map(str, classes))
         if len(class_names) < 2:
-            raise ValueError(f"y has {len(class_names)} classes: expected at least two (--task regress fits numbers).")
+            raise ValueError(f"all labels are {class_names[0]!r}: expected at least two (--task regress fits numbers).")
     else:
         y = numbers("y", y).astype(float).reshape(len(X), -1)
     if test is None:
         fraction = 0.2 if options.test_fraction is None else options.test_fraction
         rng = np.random.default_rng(options.seed)
-        test = tables.held_out(y if classify else np.zeros(len(X)), fraction, rng)
-    if test.all():
-        raise ValueError(f"{name} has {len(X)} rows: expected at least one to train with.")
+        test = tables.held_out(y if class_names else np.zeros(len(X)), fraction, rng)
 
-    what = f"{len(classes)} classes" if classify else f"{y.shape[1]} target{'s' * (y.shape[1] > 1)}"
+    what = f"{len(class_names)} classes" if class_names else f"{y.shape[1]} target{'s' * (y.shape[1] > 1)}"
     print(f"data       {name}: {len(X):,} rows, {X.shape[1]} inputs, {what}")
+    if str(options.data).lower().endswith(".csv"):
+        header = "the first line names them" if table.names else "without names: the first line holds numbers"
+        print(f"columns    {header}")
     print(f"task       {task}{'' if options.task else ' (as the labels suggest; --task says otherwise)'}")
     print(f"rows       {np.sum(~test):,} to train, {np.sum(test):,} to test")
-    return (X[~test], y[~test]), (X[test], y[test]), input_names, class_names
+    return (X[~test], y[~test]), (X[test], y[test]), table.names, class_names
 
 
 def _task_of(y: Array) -> str:
-    """Classify text, and whole numbers of which there are few and each comes more than once; else regress."""
+    """Classify text, and whole numbers with at most 20 values, each there twice or more on average; else regress."""
     if y.dtype.kind not in "biuf":
         return "classify"
     if y.ndim != 1 or np.any(y % 1 != 0):
         return "regress"
     distinct = len(np.unique(y))
-    return "classify" if distinct <= 100 and 2 * distinct <= len(y) else "regress"
+    return "classify" if distinct <= 20 and 2 * distinct <= len(y) else "regress"
 
 
 def _standardized(y: Array) -> tuple[Array, Array, Array]:
     mean, deviation = y.mean(axis=0), y.std(axis=0)
     deviation = np.where(deviation == 0, 1.0, deviation)
+    if not np.isfinite(deviation).all():
+        raise ValueError(f"y has numbers too large to take the deviation of, up to {y.max():g}.")
     return (y - mean) / deviation, mean, deviation
+
+
+def _dtype_for(y: Array, deviation: Array) -> str:
+    """Return float64 where float32 would blur targets that differ little beside their size, or could not hold them."""
+    largest = np.abs(y).max(axis=0)
+    return "float64" if np.any((largest > 1e4 * deviation) | (largest > 1e30)) else "float32"
 
 
 def _print_scaling(net: nbfc.MLP) -> None:
     mean, deviation = net.input_mean, net.input_deviation
-    assert mean is not None
-    assert deviation is not None
     print(
         f"scaling    inputs less the training rows' mean ({mean.min():.4g} to {mean.max():.4g}), over their deviation "
         f"({deviation.min():.4g} to {deviation.max():.4g})"
@@ -161,7 +179,6 @@ def predict(options: argparse.Namespace) -> None:
     """Write a line for each row of a file: the class and its probability, or the numbers predicted."""
     net = nbfc.load(options.model)
     X = tables.read_inputs(options.data, net.input_names, net.widths[0])
-    check_finite("X", numbers("X", X))
     outputs = net.predict(X).astype(float)
     if net.class_names and len(net.class_names) == net.widths[-1]:
         weights = np.exp(outputs - outputs.max(axis=1, keepdims=True))

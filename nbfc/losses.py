@@ -13,6 +13,8 @@ name                   J⁽ⁱ⁾ of a sample with outputs y          targets
 The two cross entropies take logits: the network's last layer has the activation "identity".
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
@@ -45,7 +47,8 @@ def check_targets(loss: str, y: Any, n_out: int, dtype: np.dtype[Any]) -> Array:
         If y does not hold real numbers, or labels are not integers.
     """
     choice("loss", loss, LOSSES)
-    targets: Array = _arrays.numbers("y", y)
+    given = _arrays.numbers("y", y)
+    targets = given
     if loss == "cross_entropy" and targets.ndim == 1:
         if targets.dtype.kind not in "biu":
             raise TypeError(
@@ -56,27 +59,27 @@ def check_targets(loss: str, y: Any, n_out: int, dtype: np.dtype[Any]) -> Array:
     else:
         if targets.ndim == 1 and n_out == 1:
             targets = targets[:, None]  # not broadcast against (N, 1) outputs, which would pair all with all
-        labels = "integer labels of shape (N,) or " if loss == "cross_entropy" else ""
-        _arrays.check_shape("y", targets, ("N", n_out), f"{loss} takes {labels}a target for each of {n_out} outputs")
+        why = f"{loss} takes a target for each of {n_out} outputs"
+        if loss == "cross_entropy":
+            why += ", or integer labels of shape (N,), such as y.ravel()"
+        _arrays.check_shape("y", targets, ("N", n_out), why)
         targets = _arrays.normal(targets, dtype)
-    _check_values(loss, targets, n_out, dtype)
+    bad: int = kernels.first_invalid(*kernel_arguments(loss, targets, dtype), n_out)
+    if bad >= 0:
+        raise ValueError(f"y[{bad}] is {given[bad]}: {_expected(loss, targets[bad], n_out)}.")
     return targets
 
 
-def _check_values(loss: str, y: Array, n_out: int, dtype: np.dtype[Any]) -> None:
-    bad: int = kernels.first_invalid(*kernel_arguments(loss, y, dtype), n_out)
-    if bad < 0:
-        return
-    if y.ndim == 1:
-        what = f"y[{bad}] is {y[bad]}: expected labels from 0 to {n_out - 1}, because the network has {n_out} outputs"
-    elif loss == "binary_cross_entropy":
-        what = f"y[{bad}] is {y[bad]}: binary_cross_entropy expected probabilities, numbers from 0 to 1"
-    else:
-        what = (
-            f"y[{bad}] is {y[bad]} with sum {y[bad].sum():g}: cross_entropy expected a row of probabilities, numbers "
-            "from 0 to 1 whose sum is 1 (to within 0.01)"
-        )
-    raise ValueError(what + ".")
+def _expected(loss: str, target: Array, n_out: int) -> str:
+    if target.ndim == 0:
+        hint = " (binary_cross_entropy takes one output for two classes)" if n_out == 1 else ""
+        return f"expected labels from 0 to {n_out - 1}, because the number of outputs is {n_out}{hint}"
+    if loss == "binary_cross_entropy":
+        return "binary_cross_entropy expected probabilities, numbers from 0 to 1"
+    return (
+        f"its sum is {target.sum():g}, where cross_entropy expected a row of probabilities, numbers from 0 to 1 whose "
+        "sum is 1 (to within 0.01)"
+    )
 
 
 def kernel_arguments(loss: str, y: Array, dtype: np.dtype[Any]) -> tuple[int, Array, Array]:
@@ -107,8 +110,8 @@ def per_sample(loss: str, outputs: Array, y: Array) -> tuple[Array, Array]:
     ValueError, TypeError
         As `check_targets` does, and if `outputs` is no matrix of real numbers with as many rows as y.
     """
-    dtype = _arrays.common_dtype(outputs=outputs)
-    Y = _arrays.normal(_arrays.numbers("outputs", outputs), dtype)
+    (Y,) = _arrays.alike(outputs=outputs)
+    dtype = Y.dtype
     _arrays.check_shape("outputs", Y, ("N", "n"), "it has a row per sample")
     y = check_targets(loss, y, Y.shape[1], dtype)
     _arrays.check_rows(Y, y, "outputs")

@@ -1,6 +1,9 @@
 """The network: widths, activations, and one flat vector of parameters."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -8,13 +11,23 @@ import numpy.typing as npt
 
 from nbfc import _arrays
 from nbfc._arrays import Array
-from nbfc._checks import choice, whole_number
+from nbfc._checks import choice, seeded
+from nbfc.architecture import check_activations, check_widths
 from nbfc.initializers import FITTING, INITIALIZERS, initial_weights
 from nbfc.kernels import layers, step
 from nbfc.kernels._jit import launch
 from nbfc.kernels.elementwise import ACTIVATIONS
 from nbfc.kernels.updates import FOURTH, KEEP
 from nbfc.losses import check_targets, kernel_arguments
+
+
+class _Views(tuple[Array, ...]):
+    """Arrays whose places cannot be taken: assigning to one copies the values in, so that it stays a view."""
+
+    __slots__ = ()
+
+    def __setitem__(self, layer: int, values: Any) -> None:
+        self[layer][...] = values
 
 
 class MLP:
@@ -41,16 +54,19 @@ class MLP:
     Attributes
     ----------
     parameters : (P,)
-        Every weight and bias in one vector, layer by layer W (row by row), then b. Write into it
-        (``net.parameters[:] = …``) to change the network.
+        Every weight and bias in one vector, layer by layer W (row by row), then b. Write into it to change the
+        network; assigning copies the values in.
     weights : tuple of (n_in, n_out)
         Each layer's W, one column per output: views into `parameters`.
     biases : tuple of (n_out,)
         Each layer's b: views into `parameters`.
+    widths, activations, dtype
+        What the network was made with; they do not change.
     input_mean, input_deviation : float64 (n_in,) or None
         What `standardize_inputs` found.
-    input_names, class_names : tuple of str or None
-        What the inputs and the classes are called. ``nbfc.save`` keeps both, and nothing here depends on them.
+    input_names, class_names : sequence of str or None
+        What the inputs and the classes are called: may be set, is kept by ``nbfc.save``, and tells ``python -m nbfc
+        predict`` which columns to take and which class names to print. Prediction from Python does not use them.
 
     Raises
     ------
@@ -71,21 +87,21 @@ class MLP:
         *,
         initializer: str | None = None,
     ) -> None:
-        self.widths = _check_widths(widths)
-        self.activations = _check_activations(activation, output_activation, len(self.widths) - 1)
-        self.dtype = _arrays.dtype_of(dtype)
+        self._widths = check_widths(widths)
+        self._activations = check_activations(activation, output_activation, len(self._widths) - 1)
+        self._dtype = _arrays.dtype_of(dtype)
         if initializer is not None:
             choice("initializer", initializer, INITIALIZERS)
-        rng = np.random.default_rng(seed)
+        rng = seeded(seed)
 
         self._allocate()
         for W, name in zip(self.weights, self.activations, strict=True):
             n_in, n_out = W.shape
             W[:] = initial_weights(initializer or FITTING[name], n_in, n_out, rng)
-        self.input_mean: Array | None = None
-        self.input_deviation: Array | None = None
-        self.input_names: tuple[str, ...] | None = None
-        self.class_names: tuple[str, ...] | None = None
+        self._input_mean: Array | None = None
+        self._input_deviation: Array | None = None
+        self.input_names: Sequence[str] | None = None
+        self.class_names: Sequence[str] | None = None
 
     def _allocate(self) -> None:
         """Make the flat vector and the views into it."""
@@ -93,22 +109,32 @@ class MLP:
         self._layers, size = layers.table(self.widths, codes)
         self._parameters = _arrays.aligned_zeros(size, self.dtype)
         depth = range(len(codes))
-        self._weights = tuple(layers.weights.py_func(self._layers, self._parameters, layer) for layer in depth)
-        self._biases = tuple(layers.bias.py_func(self._layers, self._parameters, layer) for layer in depth)
+        self._weights = _Views(layers.weights_view(self._layers, self._parameters, layer) for layer in depth)
+        self._biases = _Views(layers.bias_view(self._layers, self._parameters, layer) for layer in depth)
+
+    widths = property(attrgetter("_widths"), doc="The number of inputs, then of each layer's outputs; tuple of int.")
+    activations = property(attrgetter("_activations"), doc="Each layer's activation; tuple of str.")
+    dtype = property(attrgetter("_dtype"), doc="Of parameters and computation; numpy.dtype.")
+    input_mean = property(attrgetter("_input_mean"), doc="What `standardize_inputs` subtracts; (n_in,) or None.")
+    input_deviation = property(attrgetter("_input_deviation"), doc="What it divides by; (n_in,) or None.")
 
     @property
     def parameters(self) -> Array:
-        """Every weight and bias in one vector (P,), which may be written into."""
+        """Every weight and bias in one vector (P,); assigning copies the values in."""
         return self._parameters
 
+    @parameters.setter
+    def parameters(self, values: Any) -> None:
+        self._parameters[:] = values
+
     @property
-    def weights(self) -> tuple[Array, ...]:
-        """Each layer's W (n_in, n_out), as views into `parameters`."""
+    def weights(self) -> _Views:
+        """Each layer's W (n_in, n_out), as views into `parameters`; assigning to one copies the values in."""
         return self._weights
 
     @property
-    def biases(self) -> tuple[Array, ...]:
-        """Each layer's b (n_out,), as views into `parameters`."""
+    def biases(self) -> _Views:
+        """Each layer's b (n_out,), as views into `parameters`; assigning to one copies the values in."""
         return self._biases
 
     def standardize_inputs(self, X: Any) -> None:
@@ -125,7 +151,7 @@ class MLP:
         Raises
         ------
         ValueError
-            If the shape does not fit, or X has no rows, or holds NaN or infinity.
+            If the shape does not fit, or X has no rows, or holds NaN, infinity or numbers too large to square.
         TypeError
             If X does not hold real numbers.
         """
@@ -133,11 +159,16 @@ class MLP:
         if len(X) == 0:
             raise ValueError("X has no rows: expected training inputs to take the mean and deviation of.")
         _arrays.check_finite("X", X)
-        deviation = X.std(axis=0, dtype=np.float64)
-        mean = X.mean(axis=0, dtype=np.float64)
-        # A constant column's computed deviation may be a rounding error above 0.
-        constant = deviation <= 1e-12 * np.abs(mean)
-        self.input_mean, self.input_deviation = mean, np.where(constant, 1.0, deviation)
+        with np.errstate(over="ignore", invalid="ignore"):
+            deviation, mean = X.std(axis=0, dtype=np.float64), X.mean(axis=0, dtype=np.float64)
+        if not np.isfinite(deviation).all():
+            column = int(np.argmin(np.isfinite(deviation)))
+            raise ValueError(
+                f"X[:, {column}] has numbers too large to take the deviation of, up to {X[:, column].max():g}."
+            )
+        # Asked of the values: a constant column's computed deviation may be a rounding error above 0.
+        constant = (X.max(axis=0) == X.min(axis=0)) | (deviation == 0)
+        self._input_mean, self._input_deviation = mean, np.where(constant, 1.0, deviation)
 
     def _check_columns(self, X: Array) -> Array:
         n_in = self.widths[0]
@@ -147,8 +178,8 @@ class MLP:
     def _inputs(self, X: Any) -> Array:
         """Return X (N, n_in) as the first layer takes it: checked, standardised if so set, in the network's dtype."""
         X = self._check_columns(_arrays.numbers("X", X))
-        if self.input_mean is not None:
-            X = (X - self.input_mean) / self.input_deviation
+        if self._input_mean is not None:
+            X = (X - self._input_mean) / self._input_deviation
         return _arrays.normal(X, self.dtype)
 
     def predict(self, X: Any, out: Array | None = None) -> Array:
@@ -170,7 +201,7 @@ class MLP:
         Raises
         ------
         ValueError
-            If a shape does not fit, or `out` shares memory with X.
+            If a shape does not fit, or `out` shares memory with X or the parameters.
         TypeError
             If X does not hold real numbers.
         """
@@ -178,7 +209,7 @@ class MLP:
 
     def _outputs(self, X: Array, out: Array | None = None) -> Array:
         """Return the outputs for inputs from `_inputs`."""
-        Y = _arrays.output("out", out, (len(X), self.widths[-1]), self.dtype, X=X)
+        Y = _arrays.output("out", out, (len(X), self.widths[-1]), self.dtype, X=X, parameters=self._parameters)
         launch(step.predict, 2 * len(X) * self._parameters.size, X, self._layers, self._parameters, Y)
         return Y
 
@@ -217,6 +248,8 @@ class MLP:
     def _batch(self, X: Any, y: Any, loss: str) -> tuple[Array, Array]:
         """Return inputs and targets, checked and in the form that the kernels take."""
         X = self._inputs(X)
+        if np.may_share_memory(X, self._parameters):
+            X = X.copy()  # a step reads it while it updates the parameters
         y = check_targets(loss, y, self.widths[-1], self.dtype)
         _arrays.check_rows(X, y)
         if len(X) == 0:
@@ -228,7 +261,7 @@ class MLP:
         return _arrays.aligned_zeros((2 * sum(self.widths[1:]) + 1, samples), self.dtype)
 
     def _run_step(self, X: Array, y: Array, loss: str, state: Array, work: Array, rule: Array) -> tuple[float, bool]:
-        """Run the compiled step on a batch from `batch`; return the mean loss, and whether the step was taken."""
+        """Run the compiled step on a batch from `_batch`; return the mean loss, and whether the step was taken."""
         code, labels, rows = kernel_arguments(loss, y, self.dtype)
         flops = 6 * len(X) * self._parameters.size
         value, taken = launch(
@@ -261,37 +294,3 @@ class MLP:
         vars(self).update(state)
         self._allocate()
         self._parameters[:] = state["_parameters"]
-
-
-def _check_widths(widths: Sequence[int]) -> tuple[int, ...]:
-    try:
-        listed = list(widths)
-    except TypeError:
-        raise TypeError(f"widths is {widths!r}: expected a list of whole numbers, such as [64, 128, 10].") from None
-    if len(listed) < 2:
-        raise ValueError(f"widths is {listed}: expected at least two numbers, of inputs and of outputs.")
-    return tuple(whole_number(f"widths[{layer}]", width, least=1) for layer, width in enumerate(listed))
-
-
-def _check_activations(activation: str | Sequence[str], output: str, depth: int) -> tuple[str, ...]:
-    choice("output_activation", output, ACTIVATIONS)
-    if isinstance(activation, str):
-        choice("activation", activation, ACTIVATIONS)
-        return (activation,) * (depth - 1) + (output,)
-    if not isinstance(activation, (list, tuple)):
-        raise TypeError(f"activation is {activation!r}: expected a name or a list of names.")
-    for layer, name in enumerate(activation):
-        choice(f"activation[{layer}]", name, ACTIVATIONS)
-    if len(activation) == depth - 1:
-        return (*activation, output)
-    if len(activation) != depth:
-        raise ValueError(
-            f"activation has {len(activation)} names: expected {depth - 1}, one for each hidden layer, or {depth}, "
-            "one for each layer."
-        )
-    if output not in ("identity", activation[-1]):
-        raise ValueError(
-            f"output_activation is {output!r}, but activation names {activation[-1]!r} for the last layer: "
-            "expected one name for it."
-        )
-    return tuple(activation)

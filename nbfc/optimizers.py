@@ -65,6 +65,8 @@ class SGD(Optimizer):
     def __post_init__(self) -> None:
         super().__post_init__()
         real_number("momentum", self.momentum, least=0, below=1)
+        if not isinstance(self.nesterov, (bool, np.bool_)):
+            raise TypeError(f"nesterov is {self.nesterov!r}: expected True or False.")
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov is True with momentum 0: expected a momentum above 0 to look ahead with.")
 

@@ -6,15 +6,18 @@ entry, because safetensors writes several in a random order, and equal networks 
 file is executed.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os
+import shutil
 import uuid
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save as to_bytes
 
 from nbfc._arrays import Array
@@ -38,7 +41,9 @@ def save(net: MLP, path: str | os.PathLike[str]) -> None:
     Raises
     ------
     OSError
-        If the file cannot be written.
+        If the file cannot be written, or is a folder or a device.
+    ValueError
+        If there are not as many `input_names` as inputs, or `class_names` as outputs (two names where that is one).
     TypeError
         If `net` is no MLP.
     """
@@ -78,18 +83,15 @@ def load(path: str | os.PathLike[str]) -> MLP:
         pass
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
+            description = json.loads((file.metadata() or {})[ENTRY])
+            if description["format"] != FORMAT:
+                raise ValueError(f"its format is {description['format']!r}: this version of nbfc reads {FORMAT}")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
-        if ENTRY not in metadata:
-            raise ValueError(f"its metadata has no entry {ENTRY!r}, which nbfc.save writes")
-        description = json.loads(metadata[ENTRY])
-        if description["format"] != FORMAT:
-            raise ValueError(f"its format is {description['format']!r}: this version of nbfc reads {FORMAT}")
         if description["sha256"] != _digest(description["network"], tensors):
             raise ValueError("its contents do not match its digest")
         return _rebuild(description["network"], tensors)
-    except (SafetensorError, ValueError, TypeError, KeyError) as error:
-        reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+    except Exception as error:  # a file from anywhere can make the readers raise nearly anything
+        reason = f"it has no entry {error}" if isinstance(error, KeyError) else str(error)
         raise ModelFormatError(f"{os.fspath(path)} is not a model of nbfc, or is damaged: {reason}") from error
 
 
@@ -103,35 +105,48 @@ def _bias(layer: int) -> str:
 
 def _describe(net: MLP) -> dict[str, Any]:
     """Return what makes up a network beside its parameters, as JSON can hold it; floats come back to the bit."""
-    scaling = [None if part is None else part.tolist() for part in (net.input_mean, net.input_deviation)]
+    n_in, n_out = net.widths[0], net.widths[-1]
     return {
-        "widths": net.widths,
-        "activations": net.activations,
+        "widths": list(net.widths),
+        "activations": list(net.activations),
         "dtype": net.dtype.name,
-        "input_mean": scaling[0],
-        "input_deviation": scaling[1],
-        "input_names": net.input_names,
-        "class_names": net.class_names,
+        "input_mean": None if net.input_mean is None else net.input_mean.tolist(),
+        "input_deviation": None if net.input_deviation is None else net.input_deviation.tolist(),
+        "input_names": _names("input_names", net.input_names, n_in),
+        "class_names": _names("class_names", net.class_names, 2 if n_out == 1 else n_out),
     }
 
 
-def _rebuild(description: dict[str, Any], tensors: dict[str, Array]) -> MLP:
-    widths = description["widths"]
-    expected: dict[str, tuple[int, ...]] = {}
+def _names(what: str, names: Any, count: int) -> list[str] | None:
+    if names is None:
+        return None
+    listed = [str(name) for name in names]
+    if isinstance(names, str) or len(listed) != count:
+        raise ValueError(f"{what} is {names!r}: expected {count} names, because the network's widths say so.")
+    return listed
+
+
+def _rebuild(network: dict[str, Any], tensors: dict[str, Array]) -> MLP:
+    widths, dtype = network["widths"], network["dtype"]
+    expected: dict[str, tuple[tuple[int, ...], str]] = {}
     for layer, (m, n) in enumerate(pairwise(widths)):
-        expected |= {_weight(layer): (m, n), _bias(layer): (n,)}
-    found = {name: tensor.shape for name, tensor in tensors.items()}
+        expected |= {_weight(layer): ((m, n), dtype), _bias(layer): ((n,), dtype)}
+    found = {name: (tensor.shape, tensor.dtype.name) for name, tensor in tensors.items()}
     if found != expected:  # asked before memory is taken for the widths that the file names
-        raise ValueError(f"its tensors have the shapes {found}: expected {expected}")
-    net = MLP(widths, description["activations"], dtype=description["dtype"], seed=0)
-    for layer, (W, b) in enumerate(zip(net.weights, net.biases, strict=True)):
-        W[:], b[:] = tensors[_weight(layer)], tensors[_bias(layer)]
-    for name in ("input_mean", "input_deviation"):
-        if description[name] is not None:
-            setattr(net, name, np.array(description[name], np.float64).reshape(widths[0]))
-    for name in ("input_names", "class_names"):
-        if description[name] is not None:
-            setattr(net, name, tuple(description[name]))
+        raise ValueError(f"its tensors are {found}: expected {expected}")
+    net = MLP(widths, network["activations"], dtype=dtype, seed=0)
+    for layer in range(len(widths) - 1):
+        net.weights[layer], net.biases[layer] = tensors[_weight(layer)], tensors[_bias(layer)]
+    if network["input_mean"] is not None or network["input_deviation"] is not None:
+        mean, deviation = (np.array(network[name], np.float64) for name in ("input_mean", "input_deviation"))
+        if not mean.shape == deviation.shape == (widths[0],) or not np.isfinite([mean, deviation]).all():
+            raise ValueError(f"its scaling is not {widths[0]} finite means and deviations")
+        if not (deviation > 0).all():
+            raise ValueError("a deviation of its inputs is not above 0")
+        net._input_mean, net._input_deviation = mean, deviation
+    for name, count in (("input_names", widths[0]), ("class_names", 2 if widths[-1] == 1 else widths[-1])):
+        names = _names(name, network[name], count)
+        setattr(net, name, None if names is None else tuple(names))
     return net
 
 
@@ -144,14 +159,20 @@ def _digest(network: dict[str, Any], tensors: dict[str, Array]) -> str:
 
 
 def _replace(path: str, data: bytes) -> None:
-    temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OSError(f"{path} is a folder or a device: expected a file, or none.")
+    temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"  # beside it: a move within one file system leaves no gap
     try:
         with open(temporary, "xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        if os.path.exists(path):
+            shutil.copymode(path, temporary)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         if os.path.exists(temporary):
             os.unlink(temporary)
+        if isinstance(error, OSError) and error.filename == temporary:
+            error.filename = path
         raise

@@ -1,18 +1,21 @@
 """The training loop, in plain Python: batches, one step, and whole fits."""
 
+from __future__ import annotations
+
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from nbfc import _arrays
 from nbfc._arrays import Array
-from nbfc._checks import choice, real_number, whole_number
+from nbfc._checks import choice, real_number, seeded, whole_number
 from nbfc.errors import DivergenceError
+from nbfc.history import Epoch, History, ProgressBar
 from nbfc.kernels.updates import LEARNING_RATE, STEP
 from nbfc.losses import LOSSES, per_sample
 from nbfc.metrics import resolve as resolve_metrics
@@ -73,6 +76,8 @@ class Trainer:
 
     Attributes
     ----------
+    net, loss, optimizer
+        As given.
     steps : int
         The number of steps taken.
     learning_rate : float
@@ -100,12 +105,16 @@ class Trainer:
                 f"{loss} takes logits, but the network's last layer has the activation {net.activations[-1]!r}: "
                 "'identity' was expected, because the loss applies its own.",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=_frames_inside(),
             )
-        self.net, self.loss, self.optimizer = net, loss, resolve(optimizer)
+        self._net, self._loss, self._optimizer = net, loss, resolve(optimizer)
         self._rule = self.optimizer.rule()
         self._state = _arrays.aligned_zeros((1 + self.optimizer.moments, net.parameters.size), net.dtype)
         self._work = net._workspace(0)
+
+    net = property(attrgetter("_net"), doc="The network that steps update.")
+    loss = property(attrgetter("_loss"), doc="The loss's name.")
+    optimizer = property(attrgetter("_optimizer"), doc="The optimizer, as it was given; see also `learning_rate`.")
 
     @property
     def steps(self) -> int:
@@ -152,41 +161,31 @@ class Trainer:
         if len(X) > self._work.shape[1]:
             self._work = self.net._workspace(len(X))
         self._rule[STEP] += 1
-        loss, taken = self.net._run_step(X, y, self.loss, self._state, self._work, self._rule)
+        loss, taken = self._net._run_step(X, y, self.loss, self._state, self._work, self._rule)
         if not taken:
             self._rule[STEP] -= 1
             what = f"the loss is {loss}" if not np.isfinite(loss) else "a parameter would become NaN or infinite"
+            advice = (
+                f"A smaller learning rate than {self.learning_rate:g}, or standardised inputs and targets, may help."
+            )
+            if self.steps == 0 and not np.isfinite(loss):
+                advice = "No step came before it: X, y or the parameters are not finite, or too large."
             raise DivergenceError(
                 f"{what} at step {self.steps + 1}, so the step was not taken and the parameters are as they were "
-                f"before it. A smaller learning rate than {self.learning_rate:g} may help, or standardised inputs."
+                f"before it. {advice}"
             )
         return loss
 
-
-@dataclass(frozen=True)
-class Epoch:
-    """What `fit` records of an epoch."""
-
-    epoch: int
-    """From 1."""
-    loss: float
-    """The mean over the epoch's samples of the loss, each before the step that its batch took."""
-    validation_loss: float | None
-    """The mean loss on the validation data after the epoch."""
-    metrics: dict[str, float]
-    """After the epoch, on the validation data if there are any, else on the training data."""
-    seconds: float
-    """Spent training, without validation and metrics."""
-    samples_per_second: float
-    """In training."""
+    def __repr__(self) -> str:
+        return f"Trainer({self.net!r}, loss={self.loss!r}, optimizer={self.optimizer}, steps={self.steps})"
 
 
-class History(list[Epoch]):
-    """A list of `Epoch` records, one for each epoch."""
-
-    def column(self, name: str) -> list[Any]:
-        """Return one field of every record, or the metric of that name."""
-        return [record.metrics[name] if name in record.metrics else getattr(record, name) for record in self]
+def _frames_inside() -> int:
+    """Return the `stacklevel` by which a warning in the caller points at the line that called into nbfc."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == "nbfc":
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def fit(
@@ -205,8 +204,8 @@ def fit(
 ) -> History:
     """Train a network in place: each epoch takes a step on every batch of the shuffled samples.
 
-    It does what a loop over `batches` and `Trainer.step` does, to the bit. The bits are the same from run to run with
-    one seed, and for any number of threads.
+    It does what a loop over `batches` and the `step` of a new `Trainer` does, to the bit. The bits are the same from
+    run to run with one seed, and for any number of threads.
 
     Parameters
     ----------
@@ -225,7 +224,9 @@ def fit(
     validation : (X, y), optional
         Data to measure the loss and the metrics on after each epoch.
     metrics : sequence
-        "accuracy", or functions of the targets and the network's outputs that return a number.
+        "accuracy", or functions of the targets and the network's outputs that return a number. They are measured
+        after each epoch, on the validation data or else on all of the training data. The targets come as labels (N,)
+        or rows (N, n_out). What a function raises stops the fit as it is.
     seed : int, optional
         Of the shuffling.
     progress : bool
@@ -251,16 +252,15 @@ def fit(
     epochs = whole_number("epochs", epochs, least=1)
     batch_size = whole_number("batch_size", batch_size, least=1)
     measures = resolve_metrics(metrics, loss)
-    rng = np.random.default_rng(seed)
+    rng = seeded(seed)
     X, y = _finite_batch(net, X, y, loss)
     if validation is not None:
-        X_held_out, y_held_out = _finite_batch(net, *_pair(validation), loss, of="validation ")
+        X_held_out, y_held_out = _validation_batch(net, validation, loss)
 
     history = History()
-    bar = tqdm(total=epochs * len(X), unit=" samples", unit_scale=True, disable=None if progress else True)
-    with bar:
+    with ProgressBar(progress, epochs, len(X)) as bar:
         for epoch in range(1, epochs + 1):
-            bar.set_description(f"epoch {epoch}/{epochs}", refresh=False)
+            bar.start(epoch)
             started = time.perf_counter()
             total = 0.0
             for batch, (X_batch, y_batch) in enumerate(batches(X, y, batch_size, rng), 1):
@@ -269,34 +269,39 @@ def fit(
                 except DivergenceError as error:
                     raise DivergenceError(f"epoch {epoch}, batch {batch}: {error}", history) from None
                 total += batch_loss * len(X_batch)
-                if bar.update(len(X_batch)):  # it was drawn
-                    bar.set_postfix_str(f"loss {batch_loss:.4g}", refresh=False)
+                bar.advance(len(X_batch), batch_loss)
             seconds = time.perf_counter() - started
 
             validation_loss: float | None = None
             values: dict[str, float] = {}
             if validation is not None:
                 validation_loss, values = _evaluate(net, X_held_out, y_held_out, loss, measures)
+                if not np.isfinite(validation_loss):
+                    message = f"epoch {epoch}, after batch {batch}: the validation loss is {validation_loss}"
+                    raise DivergenceError(f"{message}; the parameters are finite, but too large.", history)
             elif measures:
                 _, values = _evaluate(net, X, y, loss, measures)
             mean_loss = total / len(X)
             history.append(Epoch(epoch, mean_loss, validation_loss, values, seconds, len(X) / seconds))
-            bar.set_postfix_str(f"loss {mean_loss:.4g}", refresh=False)
     return history
 
 
-def _pair(validation: Any) -> tuple[Any, Any]:
-    if not isinstance(validation, (tuple, list)) or len(validation) != 2:
-        raise TypeError("validation is not a pair: expected (X, y), inputs and targets to measure the loss on.")
-    return validation[0], validation[1]
-
-
-def _finite_batch(net: MLP, X: Any, y: Any, loss: str, of: str = "") -> tuple[Array, Array]:
+def _finite_batch(net: MLP, X: Any, y: Any, loss: str) -> tuple[Array, Array]:
     """Return all inputs and targets in the form that steps take, checked for NaN and infinity: once, not each step."""
     inputs, targets = net._batch(X, y, loss)
-    _arrays.check_finite(f"{of}X", inputs, X)
-    _arrays.check_finite(f"{of}y", targets, np.reshape(y, targets.shape))
+    _arrays.check_finite("X", inputs, X)
+    given = np.asarray(y)
+    _arrays.check_finite("y", targets.reshape(given.shape), given)
     return inputs, targets
+
+
+def _validation_batch(net: MLP, validation: Any, loss: str) -> tuple[Array, Array]:
+    if not isinstance(validation, (tuple, list)) or len(validation) != 2:
+        raise TypeError("validation is not a pair: expected (X, y), inputs and targets to measure the loss on.")
+    try:
+        return _finite_batch(net, validation[0], validation[1], loss)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"validation: {error}") from None
 
 
 def _evaluate(
@@ -305,6 +310,7 @@ def _evaluate(
     """Return the mean loss and the metrics on inputs and targets from `_finite_batch`."""
     outputs = net._outputs(X)
     losses, _ = per_sample(loss, outputs, y)
-    return float(losses.mean(dtype=np.float64)), {
-        name: float(measure(y, outputs)) for name, measure in measures.items()
-    }
+    y = y.view()
+    y.flags.writeable = False  # it may be the user's own array, or the targets of the next epoch
+    values = {name: float(measure(y, outputs)) for name, measure in measures.items()}
+    return float(losses.mean(dtype=np.float64)), values

@@ -4,6 +4,9 @@ import os
 import subprocess
 import sys
 
+# Threads are tested on a machine with one core, too. Numba reads this when it is imported.
+os.environ["NUMBA_NUM_THREADS"] = str(max(2, os.cpu_count() or 1))
+
 import numba
 import numpy as np
 import pytest
@@ -30,13 +33,30 @@ def dtype(request):
 def threads(monkeypatch):
     """Return a function that makes every launch parallel on so many threads, or serial for none."""
     before = numba.get_num_threads()
+    lock = CountingLock()
+    monkeypatch.setattr(_jit, "_launching", lock)
 
     def use(count):
         monkeypatch.setattr(_jit, "SERIAL_BELOW", 0 if count else float("inf"))
-        numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS) or 1)
+        numba.set_num_threads(count or 1)
 
     yield use
     numba.set_num_threads(before)
+    assert lock.taken, "no launch was parallel"
+
+
+class CountingLock:
+    """A lock that is always free, and counts how often it was taken: once for each parallel launch."""
+
+    def __init__(self):
+        self.taken = 0
+
+    def acquire(self, blocking):
+        self.taken += 1
+        return True
+
+    def release(self):
+        pass
 
 
 @pytest.fixture

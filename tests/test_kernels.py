@@ -281,7 +281,7 @@ X, W, b, dY = np.ones((5, 3)), np.ones((3, 2)), np.ones(2), np.ones((5, 2))
         (lambda: kernels.forward(X, W, b, "swish"), ValueError, "activation is 'swish': expected one of 'identity'"),
         (lambda: kernels.forward(X, W, b, None), TypeError, "activation is None: expected a name"),
         (lambda: kernels.forward(X * 1j, W, b), TypeError, "X has dtype complex128: expected real numbers"),
-        (lambda: kernels.forward(X.astype(object), W, b), TypeError, "X has dtype object"),
+        (lambda: kernels.forward(X.astype(str).astype(object) + "x", W, b), TypeError, "X is no array of real numbers"),
         (lambda: kernels.bias_gradient(np.ones((0, 2))), ValueError, r"dY has shape \(0, 2\): expected at least one"),
         (lambda: kernels.bias_gradient(np.ones(2)), ValueError, r"dY has shape \(2,\): expected \(N, n\)"),
         (lambda: kernels.weight_gradient(X, np.ones((4, 2))), ValueError, r"X has shape \(5, 3\): expected \(4, m\)"),

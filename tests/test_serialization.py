@@ -62,6 +62,36 @@ def test_a_saved_file_has_the_permissions_of_any_other(tmp_path):
     assert stat.S_IMODE((tmp_path / "model").stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
 
 
+def test_an_old_file_keeps_its_permissions(tmp_path):
+    nbfc.save(nbfc.MLP([3, 2]), tmp_path / "model")
+    (tmp_path / "model").chmod(0o600)
+    nbfc.save(nbfc.MLP([3, 2]), tmp_path / "model")
+    assert stat.S_IMODE((tmp_path / "model").stat().st_mode) == 0o600
+
+
+def test_only_files_are_written_by_way_of_one_beside_them(net, tmp_path, monkeypatch):
+    with pytest.raises(OSError, match="is a folder or a device"):
+        nbfc.save(net, tmp_path)
+    with pytest.raises(FileNotFoundError, match="nowhere/model'"):
+        nbfc.save(net, tmp_path / "nowhere" / "model")
+    moved = []
+    monkeypatch.setattr(serialization.os, "replace", lambda *paths: moved.append(paths))
+    nbfc.save(net, tmp_path / "model")
+    assert {os.path.dirname(path) for path in moved[0]} == {str(tmp_path)}
+
+
+def test_names_that_do_not_fit_are_refused(net, tmp_path):
+    net.class_names = range(2)
+    nbfc.save(net, tmp_path / "model")
+    assert nbfc.load(tmp_path / "model").class_names == ("0", "1")
+    net.class_names = "ab"
+    with pytest.raises(ValueError, match="class_names is 'ab': expected 2 names"):
+        nbfc.save(net, tmp_path / "model")
+    net.class_names, net.input_names = None, ["a"]
+    with pytest.raises(ValueError, match=r"input_names is \['a'\]: expected 3 names"):
+        nbfc.save(net, tmp_path / "model")
+
+
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(net, tmp_path, monkeypatch):
     path = tmp_path / "model"
     nbfc.save(net, path)
@@ -114,9 +144,15 @@ def rewritten(net, path, **changes):
     [
         ({"widths": [3, 10**9, 2]}, r"expected .*1000000000"),
         ({"widths": "35"}, "damaged"),
+        ({"widths": [3, [2]]}, "damaged"),
+        ({"input_mean": None}, "its scaling is not 3 finite means"),
+        ({"input_mean": [0.0, 0.0, float("nan")]}, "its scaling is not 3 finite means"),
+        ({"input_mean": [10**400] * 3}, "damaged"),
+        ({"input_deviation": [1.0, 0.0, 1.0]}, "a deviation of its inputs is not above 0"),
+        ({"class_names": ["ham"]}, r"class_names is \['ham'\]: expected 2 names"),
         ({"activations": ["swish", "relu"]}, r"activation\[0\] is 'swish'"),
-        ({"dtype": "int8"}, "dtype is 'int8'"),
-        ({"input_mean": [1.0]}, "reshape"),
+        ({"dtype": "int8"}, "its tensors are .*: expected .*int8"),
+        ({"input_mean": [1.0]}, "its scaling is not 3 finite means"),
     ],
 )
 def test_a_description_that_makes_no_sense_is_refused(net, tmp_path, changes, message):
@@ -128,7 +164,7 @@ def test_a_description_that_makes_no_sense_is_refused(net, tmp_path, changes, me
 def test_what_is_no_model_is_refused(tmp_path):
     path = tmp_path / "other"
     path.write_bytes(safetensors.numpy.save({"x": np.ones(3)}))
-    with pytest.raises(nbfc.ModelFormatError, match="its metadata has no entry 'nbfc'"):
+    with pytest.raises(nbfc.ModelFormatError, match="it has no entry 'nbfc'"):
         nbfc.load(path)
     path.write_bytes(safetensors.numpy.save({"x": np.ones(3)}, {"nbfc": '{"format": 99}'}))
     with pytest.raises(nbfc.ModelFormatError, match="its format is 99: this version of nbfc reads 1"):

@@ -18,7 +18,13 @@ y = np.random.default_rng(1).integers(0, 3, 400)
 def train():
     net = nbfc.MLP([20, 30, 3], seed=0)
     nbfc.fit(net, X, y, loss="cross_entropy", optimizer="adam", epochs=3, batch_size=100, seed=0)
-    return net.predict(X).tobytes()
+    diverging = nbfc.MLP([20, 30, 3], seed=0)
+    try:
+        nbfc.fit(diverging, X, y, loss="cross_entropy", optimizer=nbfc.Adam(1e38), epochs=3, batch_size=100, seed=0)
+        raise AssertionError("it did not diverge")
+    except nbfc.DivergenceError:
+        pass
+    return net.predict(X).tobytes() + diverging.parameters.tobytes()
 """
 
 

@@ -1,11 +1,14 @@
 """The loop: batches, one step against the oracle, fits, and divergence."""
 
+import time
+
 import naive
 import numpy as np
 import pytest
 import samples
 
 import nbfc
+from nbfc import metrics
 from nbfc.kernels import step
 from nbfc.kernels.dense import ROWS
 
@@ -147,6 +150,7 @@ def test_history_has_a_record_an_epoch(rng):
         assert targets.shape == (11,)
         return np.ptp(outputs)
 
+    started = time.perf_counter()
     history = nbfc.fit(
         net,
         X,
@@ -159,16 +163,23 @@ def test_history_has_a_record_an_epoch(rng):
         metrics=["accuracy", spread],
         seed=0,
     )
+    elapsed = time.perf_counter() - started
     assert [record.epoch for record in history] == [1, 2, 3, 4]
     last = history[-1]
     outputs = net.predict(X_held_out)
     assert last.validation_loss == pytest.approx(net.loss_and_gradient(X_held_out, y_held_out, loss)[0], rel=1e-6)
     assert last.metrics == {"accuracy": np.mean(outputs.argmax(axis=1) == y_held_out), "spread": np.ptp(outputs)}
-    assert last.seconds > 0
+    assert 0 < sum(history.column("seconds")) < elapsed
     assert last.samples_per_second == pytest.approx(40 / last.seconds)
     assert history.column("loss") == [record.loss for record in history]
     assert history.column("accuracy")[-1] == last.metrics["accuracy"]
     assert last.loss < history[0].loss
+    assert str(history).splitlines()[3].startswith(f"epoch 4: loss {last.loss:.4g}, validation loss ")
+    assert f"accuracy {last.metrics['accuracy']:.4g}, spread " in str(last)
+    with pytest.raises(
+        ValueError, match=r"name is 'val_loss': expected one of 'epoch', 'loss', .* 'accuracy', 'spread'"
+    ):
+        history.column("val_loss")
 
 
 def test_metrics_are_of_the_training_data_where_there_are_no_others():
@@ -307,7 +318,11 @@ def spoilt(value):
         ({"batch_size": 0}, ValueError, "batch_size is 0: expected at least 1"),
         ({"batch_size": True}, TypeError, "batch_size is True: expected a whole number"),
         ({"validation": np.ones((9, 5))}, TypeError, "validation is not a pair"),
-        ({"validation": (spoilt(np.nan), np.ones((9, 3)))}, ValueError, r"validation X\[4, 2\] is nan"),
+        ({"validation": (spoilt(np.nan), np.ones((9, 3)))}, ValueError, r"validation: X\[4, 2\] is nan"),
+        ({"validation": (np.ones((9, 5)), np.full((9, 3), np.nan))}, ValueError, r"validation: y\[0, 0\] is nan"),
+        ({"validation": (np.ones((9, 4)), np.ones((9, 3)))}, ValueError, r"validation: X has shape \(9, 4\)"),
+        ({"seed": -1}, ValueError, "seed is -1: expected at least 0"),
+        ({"y": np.ma.masked_equal(np.ones((9, 3)), 1)}, TypeError, "y has masked entries"),
         ({"metrics": ["f1"]}, ValueError, "metric is 'f1': expected one of 'accuracy'"),
         ({"metrics": "accuracy"}, TypeError, "metrics is 'accuracy': expected a list"),
         ({"metrics": ["accuracy"]}, ValueError, "'accuracy' with the loss 'mse'"),
@@ -330,6 +345,8 @@ def test_fit_refuses_before_anything_is_changed(changes, error, message):
         (lambda: nbfc.SGD("fast"), TypeError, "learning_rate is 'fast': expected a number"),
         (lambda: nbfc.SGD(0.1, momentum=1), ValueError, "momentum is 1: .* at least 0 and below 1"),
         (lambda: nbfc.SGD(0.1, nesterov=True), ValueError, "nesterov is True with momentum 0"),
+        (lambda: nbfc.SGD(0.1, 0.9, nesterov="no"), TypeError, "nesterov is 'no': expected True or False"),
+        (lambda: nbfc.SGD(10**400), ValueError, "learning_rate is 1.*: expected a finite number"),
         (lambda: nbfc.Adam(float("nan")), ValueError, "learning_rate is nan"),
         (lambda: nbfc.Adam(beta2=1.5), ValueError, "beta2 is 1.5"),
         (lambda: nbfc.Adam(epsilon=0), ValueError, "epsilon is 0: expected a finite number, above 0"),
@@ -347,3 +364,48 @@ def test_logits_that_are_squashed_twice_are_warned_of():
     with pytest.warns(UserWarning, match="binary_cross_entropy takes logits, but .* activation 'sigmoid'"):
         nbfc.Trainer(net, "binary_cross_entropy", "adam")
     nbfc.Trainer(net, "mse", "adam")
+
+
+def test_a_validation_loss_that_is_not_finite_is_divergence():
+    X, y, loss = data(8)
+    net = nbfc.MLP([5, 3], seed=1)
+    with pytest.raises(nbfc.DivergenceError, match="epoch 1, after batch 1: the validation loss is inf"):
+        nbfc.fit(net, X, y, loss=loss, optimizer=nbfc.SGD(1e25), epochs=1, batch_size=8, validation=(X, y))
+    assert np.isfinite(net.parameters).all()
+
+
+def test_a_metric_cannot_change_the_users_targets():
+    X, y, loss = data()
+    y.flags.writeable = False
+
+    def spoil(targets, outputs):
+        targets += 1
+
+    with pytest.raises(ValueError, match="read-only"):
+        nbfc.fit(
+            nbfc.MLP([5, 3], dtype="float64"), X, y, loss=loss, optimizer="sgd", epochs=1, batch_size=8, metrics=[spoil]
+        )
+
+
+def test_a_refused_step_changes_nothing():
+    X, y, _ = data(case="cross_entropy of labels")
+    nets = [nbfc.MLP([5, 3], seed=1) for _ in range(2)]
+    trainer, other = (nbfc.Trainer(net, "cross_entropy", "adam") for net in nets)
+    for _ in range(2):
+        for bad in ((X, y + 3), (X[:, :4], y), (X, y[:-1])):
+            with pytest.raises(ValueError, match="expected"):
+                trainer.step(*bad)
+        assert trainer.step(X, y) == other.step(X, y)
+    assert np.array_equal(nets[0].parameters, nets[1].parameters)
+    assert trainer.steps == 2
+
+
+def test_names_stand_for_optimizers_with_their_usual_numbers():
+    net = nbfc.MLP([5, 3])
+    usual = {"sgd": nbfc.SGD(0.01), "adam": nbfc.Adam(0.001), "adamw": nbfc.AdamW(0.001)}
+    assert {name: nbfc.Trainer(net, "mse", name).optimizer for name in usual} == usual
+
+
+def test_binary_accuracy_asks_for_the_sign_of_each_logit():
+    y, logits = np.array([[1.0], [0.0], [1.0]]), np.array([[0.1], [-0.1], [-3.0]])
+    assert metrics.resolve(["accuracy"], "binary_cross_entropy")["accuracy"](y, logits) == pytest.approx(2 / 3)

@@ -6,6 +6,8 @@ Machine Learning Repository, https://doi.org/10.24432/C50P49, licensed under CC 
 drawn once at random, is marked for testing.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import numpy as np

@@ -22,6 +22,8 @@ They compute in float32 if all floating-point arguments fit in it, and in float6
 order, integer or float type are taken; NaN and infinity pass through, as in NumPy.
 """
 
+from __future__ import annotations
+
 from nbfc import _arrays
 from nbfc._arrays import Array
 from nbfc._checks import choice
@@ -62,13 +64,12 @@ def forward(X: Array, W: Array, b: Array, activation: str = "identity", out: Arr
         If an array does not hold real numbers.
     """
     code = choice("activation", activation, ACTIVATIONS)
-    dtype = _arrays.common_dtype(X=X, W=W, b=b)
-    X, W, b = (_arrays.normal(array, dtype) for array in (X, W, b))
+    X, W, b = _arrays.alike(X=X, W=W, b=b)
     m, n = _sizes_of_weights(W)
     _arrays.check_shape("X", X, ("N", m), f"W takes {m} inputs")
     _arrays.check_shape("b", b, (n,), f"W gives {n} outputs")
     N = X.shape[0]
-    Y = _arrays.output("out", out, (N, n), dtype, X=X, W=W, b=b)
+    Y = _arrays.output("out", out, (N, n), X.dtype, X=X, W=W, b=b)
     launch(dense.forward, 2 * N * m * n, X, W, b, code, Y)
     return Y
 
@@ -95,10 +96,9 @@ def bias_gradient(dY: Array, out: Array | None = None) -> Array:
     TypeError
         If dY does not hold real numbers.
     """
-    dtype = _arrays.common_dtype(dY=dY)
-    dY = _arrays.normal(dY, dtype)
+    (dY,) = _arrays.alike(dY=dY)
     N, n = _sizes_of_batch(dY)
-    db = _arrays.output("out", out, (n,), dtype, dY=dY)
+    db = _arrays.output("out", out, (n,), dY.dtype, dY=dY)
     launch(dense.bias_gradient, N * n, dY, db)
     return db
 
@@ -130,12 +130,11 @@ def weight_gradient(X: Array, dY: Array, out: Array | None = None) -> Array:
     TypeError
         If an array does not hold real numbers.
     """
-    dtype = _arrays.common_dtype(X=X, dY=dY)
-    X, dY = _arrays.normal(X, dtype), _arrays.normal(dY, dtype)
+    X, dY = _arrays.alike(X=X, dY=dY)
     N, n = _sizes_of_batch(dY)
     _arrays.check_shape("X", X, (N, "m"), f"dY has {N} rows, one for each sample")
     m = X.shape[1]
-    dW = _arrays.output("out", out, (m, n), dtype, X=X, dY=dY)
+    dW = _arrays.output("out", out, (m, n), X.dtype, X=X, dY=dY)
     launch(dense.weight_gradient, 2 * N * m * n, X, dY, dW)
     return dW
 
@@ -165,12 +164,11 @@ def input_gradient(dY: Array, W: Array, out: Array | None = None) -> Array:
     TypeError
         If an array does not hold real numbers.
     """
-    dtype = _arrays.common_dtype(dY=dY, W=W)
-    dY, W = _arrays.normal(dY, dtype), _arrays.normal(W, dtype)
+    dY, W = _arrays.alike(dY=dY, W=W)
     m, n = _sizes_of_weights(W)
     _arrays.check_shape("dY", dY, ("N", n), f"W gives {n} outputs")
     N = dY.shape[0]
-    dX = _arrays.output("out", out, (N, m), dtype, dY=dY, W=W)
+    dX = _arrays.output("out", out, (N, m), dY.dtype, dY=dY, W=W)
     launch(dense.input_gradient, 2 * N * m * n, dY, W, dX)
     return dX
 

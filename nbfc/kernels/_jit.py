@@ -20,6 +20,12 @@ from numba.np.ufunc import parallel as numba_threads
 # No nnan and no ninf: a loss that turns NaN or infinite has to be seen.
 FASTMATH = {"nsz", "arcp", "contract", "afn"}
 
+# Loops written with prange, and no others: Numba would also spread array assignments and the like over threads, where
+# `launch` could not keep them from it.
+PARALLEL = dict.fromkeys(
+    ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion"), False
+) | {"prange": True}
+
 # Below this many floating-point operations a kernel stays on the caller's thread. Measured with the OpenMP layer on
 # two cores: waking the second one costs 5 to 10 µs, which is what 100,000 operations take on one.
 SERIAL_BELOW = 200_000
@@ -36,7 +42,8 @@ def kernel(function: Callable[..., Any] | None = None, *, parallel: bool = False
         return lambda function: kernel(function, parallel=parallel, reassociate=reassociate)
     fastmath = FASTMATH | ({"reassoc"} if reassociate else set())
     # error_model="numpy": the check for a division by zero would keep loops from being vectorised (9 times slower).
-    dispatcher = numba.njit(function, parallel=parallel, nogil=True, fastmath=fastmath, error_model="numpy")
+    loops: Any = PARALLEL if parallel else False
+    dispatcher: Any = numba.njit(function, parallel=loops, nogil=True, fastmath=fastmath, error_model="numpy")
     try:
         dispatcher._cache = KernelCache(function)
     except (OSError, RuntimeError) as error:  # RuntimeError: Numba found no folder that it may write to

@@ -29,15 +29,16 @@ def table(widths: Sequence[int], activations: Sequence[int]) -> tuple[Array, int
     return np.array(rows, dtype=np.int64), parameters
 
 
-@kernel
-def weights(layers, parameters, layer):
+def weights_view(layers: Array, parameters: Array, layer: int) -> Array:
     """Return a layer's W (n_in, n_out) as a view into the flat vector of parameters, gradients or moments."""
     n_in, n_out, start = layers[layer, N_IN], layers[layer, N_OUT], layers[layer, WEIGHTS_AT]
     return parameters[start : start + n_in * n_out].reshape(n_in, n_out)
 
 
-@kernel
-def bias(layers, parameters, layer):
+def bias_view(layers: Array, parameters: Array, layer: int) -> Array:
     """Return a layer's b (n_out,) as a view into the flat vector."""
     start = layers[layer, BIAS_AT]
     return parameters[start : start + layers[layer, N_OUT]]
+
+
+weights, bias = kernel(weights_view), kernel(bias_view)
