@@ -17,10 +17,12 @@ terms, wherever the cuts fall: that is why the bits do not depend on the number 
 from numba import prange
 
 from nbfc.kernels._jit import kernel
-from nbfc.kernels.elementwise import activate
+from nbfc.kernels.elementwise import RELU, activate
+from nbfc.kernels.multiply import multiply
+from nbfc.kernels.tile import BIAS, ZERO
 
 ROWS = 32  # samples in a block: few enough that a block's inputs and outputs stay in the L1 and L2 caches
-WEIGHTS = 4096  # entries of dW in a block: 16 KiB of float32, half of the L1 cache that most CPUs have
+WEIGHTS = 16384  # entries of dW in a block: 64 KiB of float32, which leaves room in an L2 cache for X and dY
 OUTPUTS = 64  # entries of db in a block: four cache lines of float32, so that no two threads write to one
 
 
@@ -45,17 +47,9 @@ def inputs_in_block(n):
 @kernel
 def forward_rows(X, W, b, activation, Y):
     """Y = activation(X W + b), in the notes: y_i = Σ_j w_ij x_j + b_i, then relu."""
-    N, m = X.shape
-    n = b.shape[0]
-    for i in range(N):
-        y = Y[i]
-        for j in range(n):
-            y[j] = b[j]
-        for k in range(m):  # inputs outermost: W is then read along its rows
-            x = X[i, k]
-            for j in range(n):
-                y[j] += x * W[k, j]
-    activate(activation, Y)
+    multiply(X, W, Y, BIAS, b, activation == RELU)
+    if activation != RELU:
+        activate(activation, Y)
 
 
 @kernel(parallel=True)
@@ -99,19 +93,12 @@ def bias_gradient(dY, db, parallel):
 @kernel
 def weight_gradient_inputs(X, dY, dW, k0, k1):
     """② dW = (1/N) Σ_i x⁽ⁱ⁾ ⊗ ∂J⁽ⁱ⁾/∂y⁽ⁱ⁾, for inputs k0 to k1; N × m × n numbers that are never stored."""
-    N, n = dY.shape
-    for k in range(k0, k1):
-        for j in range(n):
-            dW[k, j] = 0
-    for i in range(N):
-        for k in range(k0, k1):
-            x = X[i, k]
-            for j in range(n):
-                dW[k, j] += x * dY[i, j]
-    count = dW.dtype.type(N)
-    for k in range(k0, k1):
-        for j in range(n):
-            dW[k, j] /= count
+    block = dW[k0:k1]
+    multiply(X[:, k0:k1].T, dY, block, ZERO, dW[0], False)
+    count = dW.dtype.type(dY.shape[0])
+    for k in range(k1 - k0):
+        for j in range(dW.shape[1]):
+            block[k, j] /= count
 
 
 @kernel(parallel=True)
@@ -129,17 +116,10 @@ def weight_gradient(X, dY, dW, parallel):
             weight_gradient_inputs(X, dY, dW, k0, k1)
 
 
-@kernel(reassociate=True)
+@kernel
 def input_gradient_rows(dY, W, dX):
     """③ ∂J/∂x = w × ∂J/∂y: row i of dX is W · ∂J⁽ⁱ⁾/∂y⁽ⁱ⁾."""
-    N = dY.shape[0]
-    m, n = W.shape
-    for i in range(N):
-        for k in range(m):
-            total = W.dtype.type(0)
-            for j in range(n):
-                total += W[k, j] * dY[i, j]
-            dX[i, k] = total
+    multiply(dY, W.T, dX, ZERO, W[0], False)
 
 
 @kernel(parallel=True)
