@@ -15,16 +15,27 @@ from typing import Any
 import llvmlite
 import numba
 from numba.core.caching import FunctionCache
+from numba.core.cpu_options import ParallelOptions
 from numba.np.ufunc import parallel as numba_threads
 
 # No nnan and no ninf: a loss that turns NaN or infinite has to be seen.
 FASTMATH = {"nsz", "arcp", "contract", "afn"}
 
 # Loops written with prange, and no others: Numba would also spread array assignments and the like over threads, where
-# `launch` could not keep them from it.
-PARALLEL = dict.fromkeys(
-    ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion"), False
-) | {"prange": True}
+# `launch` could not keep them from it. (An object, not the dict: Numba empties that at the first compile of a function,
+# and the second would have every option on.)
+PARALLEL = ParallelOptions(
+    {
+        "prange": True,
+        "comprehension": False,
+        "fusion": False,
+        "inplace_binop": False,
+        "numpy": False,
+        "reduction": False,
+        "setitem": False,
+        "stencil": False,
+    }
+)
 
 # Below this many floating-point operations a kernel stays on the caller's thread. Measured with the OpenMP layer on
 # two cores: waking the second one costs 5 to 10 µs, which is what 100,000 operations take on one.
@@ -124,15 +135,15 @@ if hasattr(os, "register_at_fork"):
 
 
 def launch(kernel: Callable[..., Any], flops: float, *args: Any) -> Any:
-    """Call ``kernel(*args, parallel)``, with threads where they help and are safe; the bits are the same either way.
+    """Call ``kernel(*args, threads)``, with threads where they help and are safe; the bits are the same either way.
 
-    Numba's thread count (``numba.set_num_threads``, ``NUMBA_NUM_THREADS``) says how many. The call stays serial for
-    small work, in a forked child whose parent had threads, and while another Python thread is in a launch: Numba's
-    ``workqueue`` layer aborts the process on concurrent launches, and the cores are taken anyway.
+    Numba's thread count (``numba.set_num_threads``, ``NUMBA_NUM_THREADS``) says how many. The call stays serial, that
+    is with one, for small work, in a forked child whose parent had threads, and while another Python thread is in a
+    launch: Numba's ``workqueue`` layer aborts the process on concurrent launches, and the cores are taken anyway.
     """
     if flops < SERIAL_BELOW or _in_forked_child or not _launching.acquire(blocking=False):
-        return kernel(*args, False)
+        return kernel(*args, 1)
     try:
-        return kernel(*args, True)
+        return kernel(*args, numba.get_num_threads())
     finally:
         _launching.release()

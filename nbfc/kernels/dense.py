@@ -22,7 +22,9 @@ from nbfc.kernels.multiply import multiply
 from nbfc.kernels.tile import BIAS, ZERO
 
 ROWS = 32  # samples in a block: few enough that a block's inputs and outputs stay in the L1 and L2 caches
-WEIGHTS = 16384  # entries of dW in a block: 64 KiB of float32, which leaves room in an L2 cache for X and dY
+INPUTS = 64  # rows of dW in a block, at least: enough to make up for copying panels of dY
+WIDE_INPUTS = 256
+WEIGHTS = 16384  # entries of dW in a block of narrow rows
 OUTPUTS = 64  # entries of db in a block: four cache lines of float32, so that no two threads write to one
 
 
@@ -41,7 +43,7 @@ def span(block, size, total):
 @kernel
 def inputs_in_block(n):
     """Return how many rows of a dW with n outputs make a block."""
-    return max(1, WEIGHTS // n)
+    return WIDE_INPUTS if n >= 512 else max(INPUTS, WEIGHTS // n)
 
 
 @kernel
@@ -53,10 +55,10 @@ def forward_rows(X, W, b, activation, Y):
 
 
 @kernel(parallel=True)
-def forward(X, W, b, activation, Y, parallel):
+def forward(X, W, b, activation, Y, threads):
     """`forward_rows` on all of X. Each thread owns whole rows of Y."""
     N = X.shape[0]
-    if parallel:
+    if threads > 1:
         for block in prange(count_blocks(N, ROWS)):
             r, s = span(block, ROWS, N)
             forward_rows(X[r:s], W, b, activation, Y[r:s])
@@ -79,10 +81,10 @@ def bias_gradient_outputs(dY, db, j0, j1):
 
 
 @kernel(parallel=True)
-def bias_gradient(dY, db, parallel):
+def bias_gradient(dY, db, threads):
     """`bias_gradient_outputs` on all outputs. Each thread owns whole entries of db."""
     n = dY.shape[1]
-    if parallel:
+    if threads > 1:
         for block in prange(count_blocks(n, OUTPUTS)):
             j0, j1 = span(block, OUTPUTS, n)
             bias_gradient_outputs(dY, db, j0, j1)
@@ -102,11 +104,11 @@ def weight_gradient_inputs(X, dY, dW, k0, k1):
 
 
 @kernel(parallel=True)
-def weight_gradient(X, dY, dW, parallel):
+def weight_gradient(X, dY, dW, threads):
     """`weight_gradient_inputs` on all inputs. Each thread owns whole rows of dW."""
     m, n = dW.shape
     size = inputs_in_block(n)
-    if parallel:
+    if threads > 1:
         for block in prange(count_blocks(m, size)):
             k0, k1 = span(block, size, m)
             weight_gradient_inputs(X, dY, dW, k0, k1)
@@ -123,10 +125,10 @@ def input_gradient_rows(dY, W, dX):
 
 
 @kernel(parallel=True)
-def input_gradient(dY, W, dX, parallel):
+def input_gradient(dY, W, dX, threads):
     """`input_gradient_rows` on all of dY. Each thread owns whole rows of dX."""
     N = dY.shape[0]
-    if parallel:
+    if threads > 1:
         for block in prange(count_blocks(N, ROWS)):
             r, s = span(block, ROWS, N)
             input_gradient_rows(dY[r:s], W, dX[r:s])

@@ -3,9 +3,8 @@
 An activation is an integer code, so that one compiled step serves every network.
 """
 
-from math import exp, tanh
-
 from nbfc.kernels._jit import kernel
+from nbfc.kernels.exponential import exp, tanh
 
 IDENTITY, RELU, TANH, SIGMOID = range(4)
 ACTIVATIONS = {"identity": IDENTITY, "relu": RELU, "tanh": TANH, "sigmoid": SIGMOID}

@@ -5,9 +5,10 @@ A loss is an integer code; ``nbfc.losses`` holds the names. Two losses take thei
 others as rows (N, n); every function is given both arrays and reads one.
 """
 
-from math import exp, log, log1p
+from math import log, log1p
 
 from nbfc.kernels._jit import kernel
+from nbfc.kernels.exponential import exp
 
 MEAN_SQUARED_ERROR, CROSS_ENTROPY_OF_LABELS, CROSS_ENTROPY_OF_ROWS, BINARY_CROSS_ENTROPY = range(4)
 

@@ -2,7 +2,8 @@
 
 The loops go over groups of B's columns that fill a tile, and over A's rows within. So a panel of B, all its rows by one
 tile's columns, serves all of A while it is in the cache. Where B's rows do not lie well for that (its columns are rows
-in memory, or its rows are so far apart that they share cache sets and memory pages), the panel is copied first.
+in memory, or its rows are so far apart that they share cache sets and memory pages), the panel is copied first. So is A
+where it is a transpose with far columns, tile by tile.
 """
 
 from typing import NamedTuple
@@ -12,11 +13,13 @@ import numpy as np
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.tile import MOST_VECTORS, C, lanes, make_tile, read, size_of, tile_rows, write
 
-# Rows of a copied panel: 96 KiB with the widest registers, so that it stays in a second-level cache beside A and C.
+# Terms of a sum that copies are made for at a time: a panel of B is then 96 KiB with the widest registers, and stays
+# in a second-level cache beside A and C.
 DEPTH = 512
-# Panels are copied for rows of B that are this many bytes apart, if there are enough rows of A to make up for it.
+# Copies are made for rows of B, or columns of A, that are this many bytes apart, if they are used often enough.
 FAR_APART = 2048
 ROWS_TO_COPY_FOR = 32
+PANELS_TO_COPY_FOR = 2
 
 tile_1, tile_2, tile_3 = (make_tile(vectors) for vectors in range(1, MOST_VECTORS + 1))
 row_tile_1, row_tile_2, row_tile_3 = (make_tile(vectors, single_row=True) for vectors in range(1, MOST_VECTORS + 1))
@@ -59,20 +62,24 @@ def multiply(A, B, Y, start, bias, relu):
 def multiply_at(A, B, Y, M, n, K, start, bias, floor, lowest):
     """`multiply` by addresses, so that all layouts share one compile."""
     size, width = size_of(floor), MOST_VECTORS * lanes(floor)
-    copied = B.column != 1 or (B.row * size >= FAR_APART and M >= ROWS_TO_COPY_FOR)
-    depth = DEPTH if copied else K
-    panel = np.empty(depth * width * size if copied else 0, np.uint8)
+    copy_B = B.column != 1 or (B.row * size >= FAR_APART and M >= ROWS_TO_COPY_FOR)
+    copy_A = A.row == 1 and A.column * size >= FAR_APART and n > PANELS_TO_COPY_FOR * width
+    depth = min(K, DEPTH) if copy_A or copy_B else K
+    panel = np.empty(depth * width * size if copy_B else 0, np.uint8)
+    tiles = np.empty(depth * (M + tile_rows()) * size if copy_A else 0, np.uint8)
     for k0 in range(0, K, depth):
         k1 = min(K, k0 + depth)
         s, low = start if k0 == 0 else C, floor if k1 == K else lowest
-        a = Matrix(A.address + k0 * A.column * size, A.row, A.column)
+        a, a_tile = Matrix(A.address + k0 * A.column * size, A.row, A.column), tile_rows() * A.row
+        if copy_A:
+            a, a_tile = copy_tiles(a, M, k1 - k0, address_of(tiles), floor), tile_rows() * (k1 - k0)
         for j in range(0, n, width):
             columns = min(width, n - j)
             b = Matrix(B.address + (k0 * B.row + j * B.column) * size, B.row, B.column)
-            if copied:
+            if copy_B:
                 b = copy_panel(b, k1 - k0, columns, address_of(panel), width, floor)
             y = Matrix(Y.address + j * size, Y.row, 1)
-            multiply_panel(a, b, y, M, columns, k1 - k0, s, bias + j * size, low)
+            multiply_panel(a, a_tile, b, y, M, columns, k1 - k0, s, bias + j * size, low)
 
 
 @kernel
@@ -94,8 +101,24 @@ def copy_panel(B, K, columns, panel, width, number):
 
 
 @kernel
-def multiply_panel(A, B, Y, M, columns, K, start, bias, floor):
-    """`multiply_at` for as many columns as one tile has."""
+def copy_tiles(A, M, K, tiles, number):
+    """Copy M rows of A to `tiles`, for each tile K columns of as many entries as it has rows; return where they lie."""
+    size, rows = size_of(number), tile_rows()
+    for i in range(0, M, rows):
+        for k in range(K):
+            source, target = A.address + (i + k * A.column) * size, tiles + (i * K + k * rows) * size
+            if i + rows <= M:
+                for r in range(rows):
+                    write(target + r * size, read(source + r * size, number))
+            else:
+                for r in range(M - i):
+                    write(target + r * size, read(source + r * size, number))
+    return Matrix(tiles, 1, rows)
+
+
+@kernel
+def multiply_panel(A, a_tile, B, Y, M, columns, K, start, bias, floor):
+    """`multiply_at` for as many columns as one tile has; A's next tile lies `a_tile` entries further."""
     a, b, y = A.address, B.address, Y.address
     a_row, a_column, b_row, y_row = A.row, A.column, B.row, Y.row
     size, rows = size_of(floor), tile_rows()
@@ -108,7 +131,7 @@ def multiply_panel(A, B, Y, M, columns, K, start, bias, floor):
             tile_2(a, a_row, a_column, b, b_row, y, y_row, K, columns, start, bias, floor)
         else:
             tile_1(a, a_row, a_column, b, b_row, y, y_row, K, columns, start, bias, floor)
-        a, y, i = a + rows * a_row * size, y + rows * y_row * size, i + rows
+        a, y, i = a + a_tile * size, y + rows * y_row * size, i + rows
     while i < M:
         if vectors == 3:
             row_tile_3(a, a_row, a_column, b, b_row, y, y_row, K, columns, start, bias, floor)

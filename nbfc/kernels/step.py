@@ -25,7 +25,6 @@ from numba import prange
 
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.dense import (
-    ROWS,
     bias_gradient_outputs,
     count_blocks,
     forward_rows,
@@ -39,21 +38,24 @@ from nbfc.kernels.layers import ACTIVATION, BIAS_AT, N_IN, N_OUT, OUTPUTS_AT, WE
 from nbfc.kernels.losses import loss_rows
 from nbfc.kernels.updates import CODE, KEEP, update
 
+MOST_ROWS = 256  # of a block: enough to make up for copying panels of weights (64: 20% slower where layers are wide)
+
 
 @kernel(parallel=True)
-def train_step(X, labels, targets, loss, layers, parameters, state, work, rule, parallel):
+def train_step(X, labels, targets, loss, layers, parameters, state, work, rule, threads):
     """Take one step by `rule`; return the mean loss before it, and whether the step was taken.
 
     It is not taken where the loss or an updated parameter is not finite: the parameters are then as they were. With
     the rule KEEP there is no update, and state[0] holds the gradient of the mean loss.
     """
     N = X.shape[0]
-    if parallel:
-        for block in prange(count_blocks(N, ROWS)):
-            pass_of_rows(X, labels, targets, loss, layers, parameters, work, block)
+    rows = rows_in_block(N, threads)
+    if threads > 1:
+        for block in prange(count_blocks(N, rows)):
+            pass_of_rows(X, labels, targets, loss, layers, parameters, work, block, rows)
     else:
-        for block in range(count_blocks(N, ROWS)):
-            pass_of_rows(X, labels, targets, loss, layers, parameters, work, block)
+        for block in range(count_blocks(N, rows)):
+            pass_of_rows(X, labels, targets, loss, layers, parameters, work, block, rows)
 
     J = losses(work)
     total = 0.0
@@ -66,7 +68,7 @@ def train_step(X, labels, targets, loss, layers, parameters, state, work, rule, 
     for layer in range(layers.shape[0]):
         blocks += parameter_blocks(layers, layer)
     overflow = 0.0
-    if parallel:
+    if threads > 1:
         for block in prange(blocks):
             overflow += pass_of_parameters(X, layers, parameters, state, work, rule, block)
     else:
@@ -80,9 +82,15 @@ def train_step(X, labels, targets, loss, layers, parameters, state, work, rule, 
 
 
 @kernel
-def pass_of_rows(X, labels, targets, loss, layers, parameters, work, block):
+def rows_in_block(N, threads):
+    """Return how many rows make a block: few enough that every thread has some; no result depends on it."""
+    return count_blocks(min(MOST_ROWS, count_blocks(N, threads)), 8) * 8  # whole tiles
+
+
+@kernel
+def pass_of_rows(X, labels, targets, loss, layers, parameters, work, block, rows):
     """Pass 1 for one block of rows: outputs of all layers, losses, and the gradient at every layer's Y before ①②③."""
-    r, s = span(block, ROWS, X.shape[0])
+    r, s = span(block, rows, X.shape[0])
     last = layers.shape[0] - 1
 
     for layer in range(last + 1):
@@ -158,21 +166,22 @@ def losses(work):
 
 
 @kernel(parallel=True)
-def predict(X, layers, parameters, Y, parallel):
+def predict(X, layers, parameters, Y, threads):
     """Y (N, n) = the network's outputs for X (N, m). Each thread owns whole rows of Y."""
     N = X.shape[0]
-    if parallel:
-        for block in prange(count_blocks(N, ROWS)):
-            predict_rows(X, layers, parameters, Y, block)
+    rows = rows_in_block(N, threads)
+    if threads > 1:
+        for block in prange(count_blocks(N, rows)):
+            predict_rows(X, layers, parameters, Y, block, rows)
     else:
-        for block in range(count_blocks(N, ROWS)):
-            predict_rows(X, layers, parameters, Y, block)
+        for block in range(count_blocks(N, rows)):
+            predict_rows(X, layers, parameters, Y, block, rows)
 
 
 @kernel
-def predict_rows(X, layers, parameters, Y, block):
+def predict_rows(X, layers, parameters, Y, block, rows):
     """Take one block of rows through all layers, by way of two buffers in turns."""
-    r, s = span(block, ROWS, X.shape[0])
+    r, s = span(block, rows, X.shape[0])
     last = layers.shape[0] - 1
     widest = layers[:, N_OUT].max()
     here, there = np.empty((s - r) * widest, X.dtype), np.empty((s - r) * widest, X.dtype)

@@ -127,7 +127,8 @@ def make_tile(vectors, single_row=False):
             width, rows = _target(context)
             number = context.get_value_type(signature.args[-1])
             emit = _Emitter(builder, number, width, 1 if single_row else rows, vectors)
-            emit.tile(*args, always_masked=width >= 32)
+            # AVX-512 has mask registers; elsewhere a mask takes the place of a vector, or of many instructions.
+            emit.tile(args, always_masked=width == 64)
             return context.get_dummy_value()
 
         return types.void(*integers, floor), codegen
@@ -195,9 +196,10 @@ class _Emitter:
         indices = ir.Constant(integers, [first + lane for lane in range(self.lanes)])
         return self.builder.icmp_signed("<", indices, self._spread(columns, integers))
 
-    def tile(self, a, a_row, a_column, b, b_row, c, c_row, K, columns, start, bias, floor, always_masked):
-        """Write the whole tile. Where masks are no instructions of the CPU, full tiles have a version without."""
-        arguments = (a, a_row, a_column, b, b_row, c, c_row, K, start, bias, floor)
+    def tile(self, arguments, always_masked):
+        """Write the tile with a mask for its last vector, and where that costs, once more without for full tiles."""
+        *arguments, columns, start, bias, floor = arguments
+        arguments = (*arguments, start, bias, floor)
         builder = self.builder
         if always_masked:
             self.mask = self._mask_of(columns)

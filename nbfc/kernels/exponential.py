@@ -1,0 +1,148 @@
+"""exp and tanh in plain arithmetic, so that the compiler makes loops over them into vector code.
+
+Numba's own are calls into the C library, one number at a time. These are right to 4 units in the last place, in float32
+and in float64, over the whole range: infinities, NaN and subnormal numbers included.
+
+Both write x = n ln 2 + r with a whole n and |r| ≤ (ln 2)/2, so that exp x = 2ⁿ exp r, and sum the Taylor series of
+exp r − 1 until its terms are below the rounding. n is found by adding a number so large that only whole numbers can be
+represented near it: NaN needs no special care then, as a conversion to an integer would. (Where sums may be reordered
+that addition would be undone: kernels that call these must not be compiled with ``reassociate``.)
+"""
+
+from math import factorial
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, overload
+
+
+def exp(x):
+    """Return exp x, for a float32 or a float64 in compiled code."""
+    raise NotImplementedError("exp of nbfc.kernels.exponential is for compiled code")
+
+
+def tanh(x):
+    """Return tanh x, for a float32 or a float64 in compiled code."""
+    raise NotImplementedError("tanh of nbfc.kernels.exponential is for compiled code")
+
+
+@overload(exp, inline="always")
+def _exp(x):
+    low, high = (-104, 89) if x == types.float32 else (-746, 710)  # beyond: 0 and inf
+    real = np.float32 if x == types.float32 else np.float64
+    low, high, half, one = real(low), real(high), real(0.5), real(1)
+
+    def exp(x):
+        x = high if x > high else x
+        x = low if x < low else x
+        n, r = split(x)
+        first = whole(n * half)  # 2ⁿ in two factors, neither of which is subnormal or infinite
+        return (one + expm1_of_rest(r)) * power_of_two(first) * power_of_two(n - first)
+
+    return exp
+
+
+@overload(tanh, inline="always")
+def _tanh(x):
+    """With e = exp(2|x|) − 1 = 2ⁿ (exp r − 1) + (2ⁿ − 1), in which small x lose nothing: tanh |x| = e / (e + 2)."""
+    high = 10 if x == types.float32 else 20  # beyond: 1, but for less than half a unit in the last place
+    real = np.float32 if x == types.float32 else np.float64
+    high, one, two = real(high), real(1), real(2)
+
+    def tanh(x):
+        size = abs(x)
+        size = high if size > high else size
+        n, r = split(two * size)
+        scale = power_of_two(n)
+        e = scale * expm1_of_rest(r) + (scale - one)
+        return copysign(e / (e + two), x)
+
+    return tanh
+
+
+# ---- pieces, each an instruction or a few ---------------------------------------------------------------------------
+
+
+def split(x):
+    """Return n and r of x = n ln 2 + r."""
+    raise NotImplementedError
+
+
+@overload(split, inline="always")
+def _split(x):
+    # ln 2 in two numbers, of which the first is short: its product with any n that occurs is exact
+    if x == types.float32:
+        real, ln2_high, ln2_low = np.float32, 0.693359375, -2.12194440054690583e-4
+    else:
+        real, ln2_high, ln2_low = np.float64, 0.6931471803691238, 1.9082149292705878e-10
+    per_ln2, ln2_high, ln2_low = real(1.4426950408889634), real(ln2_high), real(ln2_low)
+
+    def split(x):
+        n = whole(x * per_ln2)
+        return n, (x - n * ln2_high) - n * ln2_low
+
+    return split
+
+
+def whole(x):
+    """Return the whole number nearest to x."""
+    raise NotImplementedError
+
+
+@overload(whole, inline="always")
+def _whole(x):
+    shift = _SHIFT[x]
+
+    def whole(x):
+        return (x + shift) - shift
+
+    return whole
+
+
+# 1.5 · 2ᵐ for numbers of m bits after the first: the sum with a small number is rounded to a whole one
+_SHIFT = {types.float32: np.float32(1.5 * 2**23), types.float64: np.float64(1.5 * 2**52)}
+
+
+@intrinsic
+def expm1_of_rest(typingctx, r):
+    """Return exp r − 1 = r + r²/2! + r³/3! + …, for |r| ≤ (ln 2)/2."""
+
+    def codegen(context, builder, signature, args):
+        (r,) = args
+        narrow = signature.args[0] == types.float32
+        kind = ir.FunctionType(r.type, [r.type] * 3)
+        multiply_add = builder.module.declare_intrinsic("llvm.fmuladd", [r.type], kind)
+        degree = 7 if narrow else 13
+        total = r.type(1 / factorial(degree))
+        for k in range(degree - 1, 0, -1):
+            total = builder.call(multiply_add, [total, r, r.type(1 / factorial(k))])
+        return builder.fmul(total, r)
+
+    return r(r), codegen
+
+
+@intrinsic
+def power_of_two(typingctx, n):
+    """Return 2ⁿ for a whole number n, at least that of the smallest normal number, by making its bits."""
+
+    def codegen(context, builder, signature, args):
+        bits, significand, bias = (32, 23, 127) if signature.args[0] == types.float32 else (64, 52, 1023)
+        integer, kind = ir.IntType(bits), args[0].type
+        shifted = builder.bitcast(builder.fadd(args[0], kind(float(_SHIFT[signature.args[0]]))), integer)
+        exponent = builder.add(builder.shl(shifted, integer(significand)), integer(bias << significand))
+        return builder.bitcast(exponent, kind)
+
+    return n(n), codegen
+
+
+@intrinsic
+def copysign(typingctx, size, sign):
+    """Return `size` with the sign of `sign`."""
+
+    def codegen(context, builder, signature, args):
+        kind = ir.FunctionType(args[0].type, [args[0].type] * 2)
+        function = builder.module.declare_intrinsic("llvm.copysign", [args[0].type], kind)
+        return builder.call(function, args)
+
+    return size(size, sign), codegen
