@@ -17,7 +17,7 @@ from nbfc.initializers import FITTING, INITIALIZERS, initial_weights
 from nbfc.kernels import layers, step
 from nbfc.kernels._jit import launch
 from nbfc.kernels.elementwise import ACTIVATIONS
-from nbfc.kernels.updates import FOURTH, KEEP
+from nbfc.kernels.updates import CODE, FOURTH, KEEP
 from nbfc.losses import check_targets, kernel_arguments
 
 
@@ -155,7 +155,7 @@ class MLP:
         TypeError
             If X does not hold real numbers.
         """
-        X = self._check_columns(_arrays.numbers("X", X))
+        X = self._check_columns(X)
         if len(X) == 0:
             raise ValueError("X has no rows: expected training inputs to take the mean and deviation of.")
         _arrays.check_finite("X", X)
@@ -170,14 +170,15 @@ class MLP:
         constant = (X.max(axis=0) == X.min(axis=0)) | (deviation == 0)
         self._input_mean, self._input_deviation = mean, np.where(constant, 1.0, deviation)
 
-    def _check_columns(self, X: Array) -> Array:
+    def _check_columns(self, X: Any) -> Array:
+        array = _arrays.numbers("X", X)
         n_in = self.widths[0]
-        _arrays.check_shape("X", X, ("batch", n_in), f"the network's first layer takes {n_in} inputs")
-        return X
+        _arrays.check_shape("X", array, ("batch", n_in), f"the network's first layer takes {n_in} inputs")
+        return array
 
     def _inputs(self, X: Any) -> Array:
         """Return X (N, n_in) as the first layer takes it: checked, standardised if so set, in the network's dtype."""
-        X = self._check_columns(_arrays.numbers("X", X))
+        X = self._check_columns(X)
         if self._input_mean is not None:
             X = (X - self._input_mean) / self._input_deviation
         return _arrays.normal(X, self.dtype)
@@ -241,7 +242,7 @@ class MLP:
         X, y = self._batch(X, y, loss)
         state = _arrays.aligned_zeros((1, self._parameters.size), self.dtype)
         rule = np.zeros(FOURTH + 1)
-        rule[0] = KEEP
+        rule[CODE] = KEEP
         value, _ = self._run_step(X, y, loss, state, self._workspace(len(X)), rule)
         return value, state[0]
 

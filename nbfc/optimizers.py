@@ -141,7 +141,9 @@ class AdamW(Adam):
 
     def rule(self) -> Array:
         """Return the rule for ``nbfc.kernels.updates.adam``."""
-        return self._rule(updates.ADAM, self.beta1, self.beta2, self.epsilon, self.weight_decay)
+        rule = super().rule()
+        rule[updates.FOURTH] = self.weight_decay
+        return rule
 
 
 OPTIMIZERS: dict[str, Optimizer] = {"sgd": SGD(0.01), "adam": Adam(), "adamw": AdamW()}

@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import uuid
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -105,16 +106,19 @@ def _bias(layer: int) -> str:
 
 def _describe(net: MLP) -> dict[str, Any]:
     """Return what makes up a network beside its parameters, as JSON can hold it; floats come back to the bit."""
-    n_in, n_out = net.widths[0], net.widths[-1]
     return {
         "widths": list(net.widths),
         "activations": list(net.activations),
         "dtype": net.dtype.name,
         "input_mean": None if net.input_mean is None else net.input_mean.tolist(),
         "input_deviation": None if net.input_deviation is None else net.input_deviation.tolist(),
-        "input_names": _names("input_names", net.input_names, n_in),
-        "class_names": _names("class_names", net.class_names, 2 if n_out == 1 else n_out),
+        **{name: _names(name, getattr(net, name), count) for name, count in _name_counts(net.widths).items()},
     }
+
+
+def _name_counts(widths: Sequence[int]) -> dict[str, int]:
+    """Return how many names of each kind a network has; one output stands for two classes."""
+    return {"input_names": widths[0], "class_names": 2 if widths[-1] == 1 else widths[-1]}
 
 
 def _names(what: str, names: Any, count: int) -> list[str] | None:
@@ -144,7 +148,7 @@ def _rebuild(network: dict[str, Any], tensors: dict[str, Array]) -> MLP:
         if not (deviation > 0).all():
             raise ValueError("a deviation of its inputs is not above 0")
         net._input_mean, net._input_deviation = mean, deviation
-    for name, count in (("input_names", widths[0]), ("class_names", 2 if widths[-1] == 1 else widths[-1])):
+    for name, count in _name_counts(widths).items():
         names = _names(name, network[name], count)
         setattr(net, name, None if names is None else tuple(names))
     return net
