@@ -65,7 +65,11 @@ def test_an_edited_file_that_a_kernel_calls_into_compiles_it_anew(copied):
     package, run = copied
     kernels = package / "kernels"
     edit(kernels / "dense.py", "            db[j] += dY[i, j]", "            db[j] += weigh(dY[i, j])")
-    edit(kernels / "dense.py", "import RELU, activate\n", "import RELU, activate, weigh\n")
+    edit(
+        kernels / "dense.py",
+        "import IDENTITY, RELU, activate, multiply_by_derivative\n",
+        "import IDENTITY, RELU, activate, multiply_by_derivative, weigh\n",
+    )
     with (kernels / "elementwise.py").open("a") as file:
         file.write("\n\n@kernel\ndef weigh(x):\n    return 2 * x\n")
     assert run()[:2] == (2.0, "compiled")

@@ -47,7 +47,7 @@ def test_forward_is_the_notes_equation(N, m, n, dtype, activation, seed):
 
 @given(SIZES, SIZES, DTYPES, SEEDS)
 @example(5, 2, np.float32, 0)
-@example(1, dense.OUTPUTS + 1, np.float32, 0)
+@example(1, dense.WHOLE + 1, np.float32, 0)
 def test_bias_gradient_is_the_notes_equation(N, n, dtype, seed):
     dY = data(N, 1, n, dtype, seed)["dY"]
     db = kernels.bias_gradient(dY)
@@ -74,11 +74,11 @@ def test_input_gradient_is_the_notes_equation(N, m, n, dtype, seed):
     assert_sums_equal(dX, naive.input_gradient(d["dY"], d["W"]), np.abs(d["dY"]) @ np.abs(d["W"]).T, n)
 
 
-BLOCKS = [1, dense.ROWS - 1, dense.ROWS, dense.ROWS + 1, 3 * dense.ROWS + 5]
+BLOCKS = [1, dense.WHOLE - 1, dense.WHOLE, dense.WHOLE + 1, 3 * dense.WHOLE + 5]
 
 
 @pytest.mark.parametrize("N", BLOCKS)
-@pytest.mark.parametrize(("m", "n"), [(3, 2), (130, 65), (dense.WEIGHTS // 40 + 1, 40)])
+@pytest.mark.parametrize(("m", "n"), [(3, 2), (130, 65), (300, 40)])
 def test_kernels_are_right_at_the_edges_of_blocks_and_on_any_number_of_threads(N, m, n, dtype, threads):
     d = data(N, m, n, dtype, 1)
     size = (np.abs(d["X"]) @ np.abs(d["W"]) + np.abs(d["b"])).astype(float)

@@ -10,7 +10,7 @@ import samples
 import nbfc
 from nbfc import metrics
 from nbfc.kernels import step
-from nbfc.kernels.dense import ROWS
+from nbfc.kernels.dense import WHOLE
 
 OPTIMIZERS = [
     nbfc.SGD(0.1),
@@ -53,7 +53,7 @@ def test_steps_are_the_oracles_updates(optimizer):
     assert trainer.steps == 5
 
 
-@pytest.mark.parametrize("N", [1, 2, ROWS - 1, ROWS, ROWS + 1])
+@pytest.mark.parametrize("N", [1, 2, WHOLE - 1, WHOLE, WHOLE + 1, 3 * WHOLE])
 def test_batches_of_any_size_are_right_one_after_another(N, dtype):
     """The memory of a step is used again by the next, whatever their sizes."""
     net = nbfc.MLP([5, 7, 3], seed=1, dtype=dtype)

@@ -4,6 +4,7 @@
 calls a parallel kernel and decides whether it may use threads.
 """
 
+import ctypes
 import hashlib
 import os
 import threading
@@ -13,9 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import llvmlite
+import llvmlite.binding as llvm
 import numba
+from llvmlite import ir
+from numba import types
 from numba.core.caching import FunctionCache
 from numba.core.cpu_options import ParallelOptions
+from numba.extending import intrinsic
 from numba.np.ufunc import parallel as numba_threads
 
 # No nnan and no ninf: a loss that turns NaN or infinite has to be seen.
@@ -43,15 +48,23 @@ PARALLEL = ParallelOptions(
 SERIAL_BELOW = 10_000_000
 
 
-def kernel(function: Callable[..., Any] | None = None, *, parallel: bool = False, reassociate: bool = False) -> Any:
+def kernel(
+    function: Callable[..., Any] | None = None,
+    *,
+    parallel: bool = False,
+    reassociate: bool = False,
+    once: Callable[[Any], tuple[Any, ...]] | None = None,
+) -> Any:
     """Compile `function` with this project's options when it is first called, and cache the machine code on disk.
 
     The GIL is released while it runs. `parallel=True` makes its ``prange`` loops parallel; call it through `launch`.
     `reassociate=True` lets sums be taken in another order, which a loop that sums into one number needs to be
     vectorised. It is not for all: the compiler then also undoes what is written against rounding, as in ``losses``.
+    `once` gives the types of the arguments for float32 or float64: other kernels then call the function by its address
+    (see `_by_address`), where Numba would compile it again into each of them.
     """
     if function is None:
-        return lambda function: kernel(function, parallel=parallel, reassociate=reassociate)
+        return lambda function: kernel(function, parallel=parallel, reassociate=reassociate, once=once)
     fastmath = FASTMATH | ({"reassoc"} if reassociate else set())
     # error_model="numpy": the check for a division by zero would keep loops from being vectorised (9 times slower).
     loops: Any = PARALLEL if parallel else False
@@ -60,7 +73,81 @@ def kernel(function: Callable[..., Any] | None = None, *, parallel: bool = False
         dispatcher._cache = KernelCache(function)
     except (OSError, RuntimeError) as error:  # RuntimeError: Numba found no folder that it may write to
         _warn_once(f"no compiled code is kept on disk, so each process compiles anew ({error})")
-    return dispatcher
+    return dispatcher if once is None else _by_address(dispatcher, once)
+
+
+# ---- calls by address -----------------------------------------------------------------------------------------------
+
+
+def _by_address(dispatcher: Any, argument_types: Callable[[Any], tuple[Any, ...]]) -> Any:
+    """Return what calls a kernel in compiled code by an address that is looked up where the process keeps it.
+
+    There is one address for float32 and one for float64. The code that looks it up may come from the disk, so the
+    place is known to LLVM by name from the start, and is filled when such code is compiled or loaded.
+    """
+    places = {}
+    for real in REALS:
+        places[real] = ctypes.c_int64(0)
+        llvm.add_symbol(_name(dispatcher, real), ctypes.addressof(places[real]))
+
+    def compiled(real: Any) -> Any:
+        """Return the compiled kernel, and see to it that its address can be looked up."""
+        arguments = argument_types(real)
+        dispatcher.compile(arguments)
+        result = dispatcher.overloads[arguments]
+        places[real].value = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
+        return result
+
+    @intrinsic
+    def call(typingctx: Any, *given: Any) -> Any:
+        real = _real_of(given)
+        arguments, result = argument_types(real), compiled(real).signature.return_type
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            convention, integer = context.call_conv, ir.IntType(64)
+            name = _name(dispatcher, real)
+            place = builder.module.globals.get(name) or ir.GlobalVariable(builder.module, integer, name)
+            values = [builder.extract_value(args[0], index) for index in range(len(arguments))]
+            kind = convention.get_function_type(result, arguments)
+            function = builder.inttoptr(builder.load(place), kind.as_pointer())
+            status, value = convention.call_function(builder, function, result, arguments, values)
+            with builder.if_then(status.is_error, likely=False):
+                convention.return_status_propagate(builder, status)
+            return value
+
+        return result(types.StarArgTuple(arguments)), codegen
+
+    call.dispatcher, call.compiled = dispatcher, compiled
+    return call
+
+
+REALS = (types.float32, types.float64)
+
+
+def _name(dispatcher: Any, real: Any) -> str:
+    return f"nbfc.{dispatcher.__name__}.{real}"
+
+
+def _real_of(arguments: Any) -> Any:
+    """Return the first type of floating-point numbers that a kernel's arguments have."""
+    for argument in arguments:
+        parts = argument.types if isinstance(argument, types.BaseTuple) else [getattr(argument, "dtype", argument)]
+        for part in parts:
+            if part in REALS:
+                return part
+    return None
+
+
+def _called_by_address(function: Callable[..., Any]) -> list[Any]:
+    """Return what a function's code, or the code of a kernel that it calls, calls by address."""
+    found = []
+    for name in function.__code__.co_names:
+        value = function.__globals__.get(name)
+        if hasattr(value, "compiled"):
+            found.append(value)
+        elif hasattr(value, "py_func"):
+            found += _called_by_address(value.py_func)
+    return found
 
 
 # ---- the cache ------------------------------------------------------------------------------------------------------
@@ -92,7 +179,11 @@ class KernelCache(FunctionCache):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
-            return super().load_overload(sig, target_context)
+            loaded = super().load_overload(sig, target_context)
+            if loaded is not None:
+                for other in _called_by_address(self._py_func):
+                    other.compiled(_real_of(sig))
+            return loaded
         except Exception as error:  # a damaged pickle raises nearly anything
             _warn_once(f"compiled code on disk could not be read, compiling anew ({error!r})")
             try:

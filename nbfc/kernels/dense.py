@@ -17,39 +17,23 @@ terms, wherever the cuts fall: that is why the bits do not depend on the number 
 from numba import prange
 
 from nbfc.kernels._jit import kernel
-from nbfc.kernels.elementwise import RELU, activate
-from nbfc.kernels.multiply import multiply
-from nbfc.kernels.tile import BIAS, ZERO
+from nbfc.kernels.elementwise import IDENTITY, RELU, activate, multiply_by_derivative
+from nbfc.kernels.multiply import multiply_bias, multiply_mask, multiply_scale
 
-ROWS = 32  # samples in a block: few enough that a block's inputs and outputs stay in the L1 and L2 caches
-INPUTS = 64  # rows of dW in a block, at least: enough to make up for copying panels of dY
-WIDE_INPUTS = 256
-WEIGHTS = 16384  # entries of dW in a block of narrow rows
-OUTPUTS = 64  # entries of db in a block: four cache lines of float32, so that no two threads write to one
+WHOLE = 16  # rows or columns that are not shared out further: whole tiles, and whole cache lines of db
 
 
 @kernel
-def count_blocks(total, size):
-    """Return how many blocks of `size` it takes to hold `total`."""
-    return (total + size - 1) // size
-
-
-@kernel
-def span(block, size, total):
-    """Return where a block starts and stops."""
-    return block * size, min(total, (block + 1) * size)
-
-
-@kernel
-def inputs_in_block(n):
-    """Return how many rows of a dW with n outputs make a block."""
-    return WIDE_INPUTS if n >= 512 else max(INPUTS, WEIGHTS // n)
+def share_of(total, share, shares):
+    """Return where one of so many nearly equal shares of `total` rows or columns starts and stops."""
+    tiles = (total + WHOLE - 1) // WHOLE
+    return min(total, tiles * share // shares * WHOLE), min(total, tiles * (share + 1) // shares * WHOLE)
 
 
 @kernel
 def forward_rows(X, W, b, activation, Y):
     """Y = activation(X W + b), in the notes: y_i = Σ_j w_ij x_j + b_i, then relu."""
-    multiply(X, W, Y, BIAS, b, activation == RELU)
+    multiply_bias(X, W, b, activation == RELU, Y)
     if activation != RELU:
         activate(activation, Y)
 
@@ -57,13 +41,12 @@ def forward_rows(X, W, b, activation, Y):
 @kernel(parallel=True)
 def forward(X, W, b, activation, Y, threads):
     """`forward_rows` on all of X. Each thread owns whole rows of Y."""
-    N = X.shape[0]
-    if threads > 1:
-        for block in prange(count_blocks(N, ROWS)):
-            r, s = span(block, ROWS, N)
-            forward_rows(X[r:s], W, b, activation, Y[r:s])
-    else:
+    if threads == 1:
         forward_rows(X, W, b, activation, Y)
+    else:
+        for share in prange(threads):
+            r, s = share_of(X.shape[0], share, threads)
+            forward_rows(X[r:s], W, b, activation, Y[r:s])
 
 
 @kernel
@@ -84,53 +67,48 @@ def bias_gradient_outputs(dY, db, j0, j1):
 def bias_gradient(dY, db, threads):
     """`bias_gradient_outputs` on all outputs. Each thread owns whole entries of db."""
     n = dY.shape[1]
-    if threads > 1:
-        for block in prange(count_blocks(n, OUTPUTS)):
-            j0, j1 = span(block, OUTPUTS, n)
-            bias_gradient_outputs(dY, db, j0, j1)
-    else:
+    if threads == 1:
         bias_gradient_outputs(dY, db, 0, n)
+    else:
+        for share in prange(threads):
+            j0, j1 = share_of(n, share, threads)
+            bias_gradient_outputs(dY, db, j0, j1)
 
 
 @kernel
 def weight_gradient_inputs(X, dY, dW, k0, k1):
     """② dW = (1/N) Σ_i x⁽ⁱ⁾ ⊗ ∂J⁽ⁱ⁾/∂y⁽ⁱ⁾, for inputs k0 to k1; N × m × n numbers that are never stored."""
-    block = dW[k0:k1]
-    multiply(X[:, k0:k1].T, dY, block, ZERO, dW[0], False)
-    count = dW.dtype.type(dY.shape[0])
-    for k in range(k1 - k0):
-        for j in range(dW.shape[1]):
-            block[k, j] /= count
+    multiply_scale(X[:, k0:k1].T, dY, dW.dtype.type(1 / dY.shape[0]), dW[k0:k1])
 
 
 @kernel(parallel=True)
 def weight_gradient(X, dY, dW, threads):
     """`weight_gradient_inputs` on all inputs. Each thread owns whole rows of dW."""
-    m, n = dW.shape
-    size = inputs_in_block(n)
-    if threads > 1:
-        for block in prange(count_blocks(m, size)):
-            k0, k1 = span(block, size, m)
-            weight_gradient_inputs(X, dY, dW, k0, k1)
+    m = dW.shape[0]
+    if threads == 1:
+        weight_gradient_inputs(X, dY, dW, 0, m)
     else:
-        for block in range(count_blocks(m, size)):
-            k0, k1 = span(block, size, m)
+        for share in prange(threads):
+            k0, k1 = share_of(m, share, threads)
             weight_gradient_inputs(X, dY, dW, k0, k1)
 
 
 @kernel
-def input_gradient_rows(dY, W, dX):
-    """③ ∂J/∂x = w × ∂J/∂y: row i of dX is W · ∂J⁽ⁱ⁾/∂y⁽ⁱ⁾."""
-    multiply(dY, W.T, dX, ZERO, W[0], False)
+def input_gradient_rows(dY, W, activation, X, dX):
+    """③ ∂J/∂x = w × ∂J/∂y: row i of dX is W · ∂J⁽ⁱ⁾/∂y⁽ⁱ⁾. Then the derivative of the activation whose values X holds."""
+    if activation == RELU:
+        multiply_mask(dY, W.T, X, dX)
+    else:
+        multiply_scale(dY, W.T, dX.dtype.type(1), dX)
+        multiply_by_derivative(activation, X, dX)
 
 
 @kernel(parallel=True)
 def input_gradient(dY, W, dX, threads):
     """`input_gradient_rows` on all of dY. Each thread owns whole rows of dX."""
-    N = dY.shape[0]
-    if threads > 1:
-        for block in prange(count_blocks(N, ROWS)):
-            r, s = span(block, ROWS, N)
-            input_gradient_rows(dY[r:s], W, dX[r:s])
+    if threads == 1:
+        input_gradient_rows(dY, W, IDENTITY, dX, dX)
     else:
-        input_gradient_rows(dY, W, dX)
+        for share in prange(threads):
+            r, s = share_of(dY.shape[0], share, threads)
+            input_gradient_rows(dY[r:s], W, IDENTITY, dX[r:s], dX[r:s])

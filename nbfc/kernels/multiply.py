@@ -1,42 +1,54 @@
 """Matrix products of any size, cut into register tiles (see ``tile``).
 
 The loops go over groups of B's columns that fill a tile, and over A's rows within. So a panel of B, all its rows by one
-tile's columns, serves all of A while it is in the cache. Where B's rows do not lie well for that (its columns are rows
-in memory, or its rows are so far apart that they share cache sets and memory pages), the panel is copied first. So is A
-where it is a transpose with far columns, tile by tile.
+tile's columns, serves many rows of A while it is in the cache. Where B's rows do not lie well for that (its columns are
+rows in memory, or its rows are so far apart that they share cache sets and memory pages), the panel is copied first. So
+is A where it is a transpose with far columns, tile by tile. Copies lie on the stack: nothing is allocated.
 """
 
-from typing import NamedTuple
-
 import numpy as np
+from numba import types
 
 from nbfc.kernels._jit import kernel
-from nbfc.kernels.tile import MOST_VECTORS, C, lanes, make_tile, read, size_of, tile_rows, write
+from nbfc.kernels.copies import copy_panel, copy_tiles
+from nbfc.kernels.tile import (
+    BIAS,
+    LOW,
+    MASK,
+    MATRIX,
+    OLD,
+    RELU,
+    ROW,
+    SCALE,
+    STORE,
+    TALL,
+    ZERO,
+    Ends,
+    Matrix,
+    ends_type,
+    make_tile,
+    tile_rows,
+)
+from nbfc.kernels.vectors import MOST_VECTORS, address_of, lanes, size_of, stack_bytes
 
-# Terms of a sum that copies are made for at a time: a panel of B is then 96 KiB with the widest registers, and stays
+# Terms of a sum that copies are made for at a time: a panel of B is then 48 KiB with the widest registers, and stays
 # in a second-level cache beside A and C.
-DEPTH = 512
+DEPTH = 256
+# Rows of A at a time: enough to make up for copying panels of B (64: 20% slower where layers are wide), and few enough
+# that they stay in a second-level cache.
+MOST_ROWS = 256
 # Copies are made for rows of B, or columns of A, that are this many bytes apart, if they are used often enough.
 FAR_APART = 2048
 ROWS_TO_COPY_FOR = 32
 PANELS_TO_COPY_FOR = 2
 
-tile_1, tile_2, tile_3 = (make_tile(vectors) for vectors in range(1, MOST_VECTORS + 1))
-row_tile_1, row_tile_2, row_tile_3 = (make_tile(vectors, single_row=True) for vectors in range(1, MOST_VECTORS + 1))
+WIDEST = 64  # bytes of the widest vector register there is
+PANEL = DEPTH * MOST_VECTORS * WIDEST
+TILES = DEPTH * MOST_ROWS * 4
 
-
-class Matrix(NamedTuple):
-    """Where entries lie: the first one's address, and how many entries further the next row and column are."""
-
-    address: int
-    row: int
-    column: int
-
-
-@kernel
-def address_of(array):
-    """Return the address of an array's first entry, as a signed integer: sums of both kinds would be floats."""
-    return np.int64(array.ctypes.data)
+tall_1, tall_2, tall_3 = (make_tile(TALL, vectors) for vectors in (1, 2, 3))
+low_1, low_2, low_3 = (make_tile(LOW, vectors) for vectors in (1, 2, 3))
+row_4, row_8 = (make_tile(ROW, vectors) for vectors in (4, 8))
 
 
 @kernel
@@ -46,97 +58,113 @@ def matrix(array):
 
 
 @kernel
-def multiply(A, B, Y, start, bias, relu):
-    """Y ← s + A B, or max(s + A B, 0) with `relu`, for A (M, K), B (K, n) and Y (M, n).
+def multiply_bias(A, B, bias, relu, Y):
+    """Y ← A B + bias in every row, or max(A B + bias, 0) with `relu`."""
+    multiply(A, B, Y, Ends(BIAS, address_of(bias), RELU if relu else STORE, 0, Y.dtype.type(1)))
 
-    s is 0, `bias` (n,) in every row, or Y as it was, as `start` says (ZERO, BIAS or C of ``tile``). A and B may have
-    any strides; Y's rows, and `bias`, are contiguous. Y is overwritten.
+
+@kernel
+def multiply_scale(A, B, scale, Y):
+    """Y ← scale · A B."""
+    multiply(A, B, Y, Ends(ZERO, 0, SCALE, 0, scale))
+
+
+@kernel
+def multiply_mask(A, B, positive, Y):
+    """Y ← A B, and 0 where the entry of `positive`, an array like Y, is not above 0."""
+    multiply(A, B, Y, Ends(ZERO, 0, MASK, address_of(positive), Y.dtype.type(1)))
+
+
+@kernel
+def multiply(A, B, Y, ends):
+    """Y ← finish(s + A B) for A (M, K), B (K, n) and Y (M, n), with s and finish as ``tile`` has them.
+
+    A's and B's rows or columns are contiguous, and Y's rows are. Y is overwritten.
     """
-    M, K = A.shape
-    zero, lowest = Y.dtype.type(0), Y.dtype.type(-np.inf)
-    floor = zero if relu else lowest
-    multiply_at(matrix(A), matrix(B), matrix(Y), M, Y.shape[1], K, start, address_of(bias), floor, lowest)
+    multiply_at(matrix(A), matrix(B), matrix(Y), A.shape[0], Y.shape[1], A.shape[1], ends)
 
 
-@kernel
-def multiply_at(A, B, Y, M, n, K, start, bias, floor, lowest):
+@kernel(once=lambda real: (MATRIX, MATRIX, MATRIX, types.intp, types.intp, types.intp, ends_type(real)))
+def multiply_at(A, B, Y, M, n, K, ends):
     """`multiply` by addresses, so that all layouts share one compile."""
-    size, width = size_of(floor), MOST_VECTORS * lanes(floor)
-    copy_B = B.column != 1 or (B.row * size >= FAR_APART and M >= ROWS_TO_COPY_FOR)
-    copy_A = A.row == 1 and A.column * size >= FAR_APART and n > PANELS_TO_COPY_FOR * width
-    depth = min(K, DEPTH) if copy_A or copy_B else K
-    panel = np.empty(depth * width * size if copy_B else 0, np.uint8)
-    tiles = np.empty(depth * (M + tile_rows()) * size if copy_A else 0, np.uint8)
-    for k0 in range(0, K, depth):
-        k1 = min(K, k0 + depth)
-        s, low = start if k0 == 0 else C, floor if k1 == K else lowest
-        a, a_tile = Matrix(A.address + k0 * A.column * size, A.row, A.column), tile_rows() * A.row
-        if copy_A:
-            a, a_tile = copy_tiles(a, M, k1 - k0, address_of(tiles), floor), tile_rows() * (k1 - k0)
-        for j in range(0, n, width):
-            columns = min(width, n - j)
-            b = Matrix(B.address + (k0 * B.row + j * B.column) * size, B.row, B.column)
-            if copy_B:
-                b = copy_panel(b, k1 - k0, columns, address_of(panel), width, floor)
-            y = Matrix(Y.address + j * size, Y.row, 1)
-            multiply_panel(a, a_tile, b, y, M, columns, k1 - k0, s, bias + j * size, low)
-
-
-@kernel
-def copy_panel(B, K, columns, panel, width, number):
-    """Copy K rows of B to `panel`, `width` entries apart, and return where they lie."""
+    number = ends.scale
     size = size_of(number)
-    if B.column == 1:
-        for k in range(K):
-            for j in range(columns):
-                write(panel + (k * width + j) * size, read(B.address + (k * B.row + j) * size, number))
-    else:
-        for j in range(columns):
-            for k in range(K):
-                write(
-                    panel + (k * width + j) * size,
-                    read(B.address + (k * B.row + j * B.column) * size, number),
-                )
-    return Matrix(panel, width, 1)
+    panel, tiles = stack_bytes(PANEL), stack_bytes(TILES)
+    if M == 1 and B.column == 1:
+        multiply_row(A, B, Y, n, K, ends, number)
+        return
+    block = MOST_ROWS * 4 // size
+    for i in range(0, M, block):
+        rows = min(block, M - i)
+        copy_B = B.column != 1 or (B.row * size >= FAR_APART and rows >= ROWS_TO_COPY_FOR)
+        copy_A = A.row == 1 and A.column * size >= FAR_APART and n > PANELS_TO_COPY_FOR * MOST_VECTORS * lanes(number)
+        depth = min(K, DEPTH) if copy_A or copy_B else K
+        for k in range(0, K, depth):
+            terms = min(depth, K - k)
+            start = ends.start if k == 0 else OLD
+            finish = ends.finish if k + terms == K else STORE
+            a = Matrix(A.address + (i * A.row + k * A.column) * size, A.row, A.column)
+            tile = tile_rows() * A.row
+            if copy_A:
+                a, tile = copy_tiles(a, rows, terms, tiles, number), tile_rows() * terms
+            b = Matrix(B.address + k * B.row * size, B.row, B.column)
+            y = Matrix(Y.address + i * Y.row * size, Y.row, 1)
+            some = Ends(start, ends.bias, finish, ends.mask + i * Y.row * size, ends.scale)
+            multiply_block(a, tile, b, copy_B, panel, y, rows, n, terms, some)
 
 
 @kernel
-def copy_tiles(A, M, K, tiles, number):
-    """Copy M rows of A to `tiles`, for each tile K columns of as many entries as it has rows; return where they lie."""
-    size, rows = size_of(number), tile_rows()
+def multiply_block(A, tile, B, copy, panel, Y, M, n, K, ends):
+    """Go over panels of B, of nearly equal width; A's next tile lies `tile` entries further."""
+    number = ends.scale
+    size, width = size_of(number), lanes(number)
+    vectors = (n + width - 1) // width
+    panels = (vectors + MOST_VECTORS - 1) // MOST_VECTORS
+    for p in range(panels):
+        j, j_end = vectors * p // panels * width, min(n, vectors * (p + 1) // panels * width)
+        b = Matrix(B.address + j * B.column * size, B.row, B.column)
+        if copy:
+            b = copy_panel(b, K, j_end - j, panel, number)
+        y, shift = Matrix(Y.address + j * size, Y.row, 1), j * size
+        some = Ends(ends.start, ends.bias + shift, ends.finish, ends.mask + shift, ends.scale)
+        multiply_panel(A, tile, b, y, M, j_end - j, K, some)
+
+
+@kernel
+def multiply_panel(A, tile, B, Y, M, columns, K, ends):
+    """Go over the rows of A and Y, a tile at a time."""
+    number = ends.scale
+    size, rows, vectors = size_of(number), tile_rows(), (columns + lanes(number) - 1) // lanes(number)
     for i in range(0, M, rows):
-        for k in range(K):
-            source, target = A.address + (i + k * A.column) * size, tiles + (i * K + k * rows) * size
-            if i + rows <= M:
-                for r in range(rows):
-                    write(target + r * size, read(source + r * size, number))
+        t = i // rows
+        a = Matrix(A.address + t * tile * size, A.row, A.column)
+        y = Matrix(Y.address + i * Y.row * size, Y.row, 1)
+        some = Ends(ends.start, ends.bias, ends.finish, ends.mask + i * Y.row * size, ends.scale)
+        count = M - i
+        if 2 * count > rows:
+            if vectors == 3:
+                tall_3(a, B, y, count, columns, K, some)
+            elif vectors == 2:
+                tall_2(a, B, y, count, columns, K, some)
             else:
-                for r in range(M - i):
-                    write(target + r * size, read(source + r * size, number))
-    return Matrix(tiles, 1, rows)
+                tall_1(a, B, y, count, columns, K, some)
+        elif vectors == 3:
+            low_3(a, B, y, count, columns, K, some)
+        elif vectors == 2:
+            low_2(a, B, y, count, columns, K, some)
+        else:
+            low_1(a, B, y, count, columns, K, some)
 
 
 @kernel
-def multiply_panel(A, a_tile, B, Y, M, columns, K, start, bias, floor):
-    """`multiply_at` for as many columns as one tile has; A's next tile lies `a_tile` entries further."""
-    a, b, y = A.address, B.address, Y.address
-    a_row, a_column, b_row, y_row = A.row, A.column, B.row, Y.row
-    size, rows = size_of(floor), tile_rows()
-    vectors = (columns + lanes(floor) - 1) // lanes(floor)
-    i = 0
-    while i + rows <= M:
-        if vectors == 3:
-            tile_3(a, a_row, a_column, b, b_row, y, y_row, K, columns, start, bias, floor)
-        elif vectors == 2:
-            tile_2(a, a_row, a_column, b, b_row, y, y_row, K, columns, start, bias, floor)
+def multiply_row(A, B, Y, n, K, ends, number):
+    """Multiply one row, a few wide tiles at a time: more sums than a tile of one row and few columns would keep going."""
+    size, width = size_of(number), 8 * lanes(number)
+    for j in range(0, n, width):
+        columns, shift = min(width, n - j), j * size
+        b, y = Matrix(B.address + shift, B.row, 1), Matrix(Y.address + shift, Y.row, 1)
+        some = Ends(ends.start, ends.bias + shift, ends.finish, ends.mask + shift, ends.scale)
+        if 2 * columns > width:
+            row_8(A, b, y, 1, columns, K, some)
         else:
-            tile_1(a, a_row, a_column, b, b_row, y, y_row, K, columns, start, bias, floor)
-        a, y, i = a + a_tile * size, y + rows * y_row * size, i + rows
-    while i < M:
-        if vectors == 3:
-            row_tile_3(a, a_row, a_column, b, b_row, y, y_row, K, columns, start, bias, floor)
-        elif vectors == 2:
-            row_tile_2(a, a_row, a_column, b, b_row, y, y_row, K, columns, start, bias, floor)
-        else:
-            row_tile_1(a, a_row, a_column, b, b_row, y, y_row, K, columns, start, bias, floor)
-        a, y, i = a + a_row * size, y + y_row * size, i + 1
+            row_4(A, b, y, 1, columns, K, some)

@@ -21,16 +21,15 @@ Arrays, for P parameters in L layers (see ``layers``), N samples and S = the sum
 """
 
 import numpy as np
-from numba import prange
+from numba import prange, types
 
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.dense import (
+    WHOLE,
     bias_gradient_outputs,
-    count_blocks,
     forward_rows,
     input_gradient_rows,
-    inputs_in_block,
-    span,
+    share_of,
     weight_gradient_inputs,
 )
 from nbfc.kernels.elementwise import multiply_by_derivative
@@ -38,7 +37,11 @@ from nbfc.kernels.layers import ACTIVATION, BIAS_AT, N_IN, N_OUT, OUTPUTS_AT, WE
 from nbfc.kernels.losses import loss_rows
 from nbfc.kernels.updates import CODE, KEEP, update
 
-MOST_ROWS = 256  # of a block: enough to make up for copying panels of weights (64: 20% slower where layers are wide)
+ROWS = 256  # samples in a block, at most: enough to make up for copying panels of weights
+WEIGHTS = 2**15  # entries of dW in a block, at least: few enough to be in the cache when they are updated ...
+INPUTS = 128  # ... and rows, at least: enough to make up for copying panels of dY
+
+INTEGERS, TABLE, RULE = types.int64[::1], types.int64[:, ::1], types.float64[::1]
 
 
 @kernel(parallel=True)
@@ -48,97 +51,132 @@ def train_step(X, labels, targets, loss, layers, parameters, state, work, rule, 
     It is not taken where the loss or an updated parameter is not finite: the parameters are then as they were. With
     the rule KEEP there is no update, and state[0] holds the gradient of the mean loss.
     """
-    N = X.shape[0]
-    rows = rows_in_block(N, threads)
-    if threads > 1:
-        for block in prange(count_blocks(N, rows)):
-            pass_of_rows(X, labels, targets, loss, layers, parameters, work, block, rows)
+    if threads == 1:
+        pass_of_rows(X, labels, targets, loss, layers, parameters, work, 0, 1)
     else:
-        for block in range(count_blocks(N, rows)):
-            pass_of_rows(X, labels, targets, loss, layers, parameters, work, block, rows)
+        for share in prange(threads):
+            pass_of_rows(X, labels, targets, loss, layers, parameters, work, share, threads)
 
     J = losses(work)
+    N = X.shape[0]
     total = 0.0
     for i in range(N):
         total += J[i]
     if not np.isfinite(total) and rule[CODE] != KEEP:
         return total / N, False
 
-    blocks = 0
-    for layer in range(layers.shape[0]):
-        blocks += parameter_blocks(layers, layer)
     overflow = 0.0
-    if threads > 1:
-        for block in prange(blocks):
-            overflow += pass_of_parameters(X, layers, parameters, state, work, rule, block)
+    if threads == 1:
+        overflow += pass_of_parameters(X, layers, parameters, state, work, rule, 0, 1)
     else:
-        for block in range(blocks):
-            overflow += pass_of_parameters(X, layers, parameters, state, work, rule, block)
+        for share in prange(threads):
+            overflow += pass_of_parameters(X, layers, parameters, state, work, rule, share, threads)
 
     if overflow != 0:  # NaN where a parameter is not finite
-        parameters[:] = state[0]
+        for p in range(parameters.shape[0]):
+            parameters[p] = state[0, p]
         return total / N, False
     return total / N, True
 
 
-@kernel
-def rows_in_block(N, threads):
-    """Return how many rows make a block: few enough that every thread has some; no result depends on it."""
-    return count_blocks(min(MOST_ROWS, count_blocks(N, threads)), 8) * 8  # whole tiles
+@kernel(
+    once=lambda real: (
+        real[:, ::1],
+        INTEGERS,
+        real[:, ::1],
+        types.intp,
+        TABLE,
+        real[::1],
+        real[:, ::1],
+        types.intp,
+        types.intp,
+    )
+)
+def pass_of_rows(X, labels, targets, loss, layers, parameters, work, share, shares):
+    """Pass 1 for a share of the rows, in blocks."""
+    first, end = share_of(X.shape[0], share, shares)
+    for r in range(first, end, ROWS):
+        s = min(end, r + ROWS)
+        forward_and_back(X[r:s], labels[r:s], targets[r:s], loss, layers, parameters, work, r, s)
 
 
 @kernel
-def pass_of_rows(X, labels, targets, loss, layers, parameters, work, block, rows):
-    """Pass 1 for one block of rows: outputs of all layers, losses, and the gradient at every layer's Y before ①②③."""
-    r, s = span(block, rows, X.shape[0])
+def forward_and_back(X, labels, targets, loss, layers, parameters, work, r, s):
+    """Fill rows r to s of `work`: outputs of all layers, losses, and the gradient at every layer's Y before ①②③."""
     last = layers.shape[0] - 1
 
     for layer in range(last + 1):
         W, b = weights(layers, parameters, layer), bias(layers, parameters, layer)
         Y = outputs(layers, work, layer)[r:s]
         if layer == 0:
-            forward_rows(X[r:s], W, b, layers[layer, ACTIVATION], Y)
+            forward_rows(X, W, b, layers[layer, ACTIVATION], Y)
         else:
             forward_rows(outputs(layers, work, layer - 1)[r:s], W, b, layers[layer, ACTIVATION], Y)
 
     Y, dY = outputs(layers, work, last)[r:s], gradients(layers, work, last)[r:s]
-    loss_rows(loss, Y, labels[r:s], targets[r:s], losses(work)[r:s], dY)
+    loss_rows(loss, Y, labels, targets, losses(work)[r:s], dY)
     multiply_by_derivative(layers[last, ACTIVATION], Y, dY)
 
     for layer in range(last, 0, -1):
-        Y, dX = outputs(layers, work, layer - 1)[r:s], gradients(layers, work, layer - 1)[r:s]
-        input_gradient_rows(gradients(layers, work, layer)[r:s], weights(layers, parameters, layer), dX)
-        multiply_by_derivative(layers[layer - 1, ACTIVATION], Y, dX)
+        dY, W = gradients(layers, work, layer)[r:s], weights(layers, parameters, layer)
+        X, dX = outputs(layers, work, layer - 1)[r:s], gradients(layers, work, layer - 1)[r:s]
+        input_gradient_rows(dY, W, layers[layer - 1, ACTIVATION], X, dX)
+
+
+@kernel(
+    once=lambda real: (
+        real[:, ::1],
+        TABLE,
+        real[::1],
+        real[:, ::1],
+        real[:, ::1],
+        RULE,
+        types.intp,
+        types.intp,
+    )
+)
+def pass_of_parameters(X, layers, parameters, state, work, rule, share, shares):
+    """Pass 2 for a share of the parameters: ① or ② over the whole batch, and the update, in blocks.
+
+    Shares are equal in the number of parameters, and so nearly in work. A row of a W belongs to the share in which its
+    tile starts.
+    """
+    P = parameters.shape[0]
+    start, end = P * share // shares, P * (share + 1) // shares
+    overflow = parameters.dtype.type(0)
+    for layer in range(layers.shape[0]):
+        n_in, n_out = layers[layer, N_IN], layers[layer, N_OUT]
+        size = max(INPUTS, WEIGHTS // n_out)
+        first, last = row_at(layers, layer, start), row_at(layers, layer, end)
+        for k0 in range(first, last, size):
+            k1 = min(last, k0 + size)
+            at = layers[layer, WEIGHTS_AT]
+            gradient_of_weights(X, layers, state, work, layer, k0, k1)
+            overflow += update(rule, parameters, state, at + k0 * n_out, at + k1 * n_out)
+        at = layers[layer, BIAS_AT]
+        if start <= at < end:
+            bias_gradient_outputs(gradients(layers, work, layer)[: X.shape[0]], bias(layers, state[0], layer), 0, n_out)
+            overflow += update(rule, parameters, state, at, at + n_out)
+    return overflow
 
 
 @kernel
-def pass_of_parameters(X, layers, parameters, state, work, rule, block):
-    """Pass 2 for one block of parameters: ① or ② over the whole batch, then the update."""
-    layer = 0
-    while block >= parameter_blocks(layers, layer):
-        block -= parameter_blocks(layers, layer)
-        layer += 1
-    N = X.shape[0]
+def row_at(layers, layer, place):
+    """Return the first row of a W whose tile starts at or after a place in the flat vector; n_in if none does."""
     n_in, n_out = layers[layer, N_IN], layers[layer, N_OUT]
-    dY = gradients(layers, work, layer)[:N]
-    if block == 0:
-        bias_gradient_outputs(dY, bias(layers, state[0], layer), 0, n_out)
-        start = layers[layer, BIAS_AT]
-        return update(rule, parameters, state, start, start + n_out)
-    k0, k1 = span(block - 1, inputs_in_block(n_out), n_in)
-    dW = weights(layers, state[0], layer)
+    tile = WHOLE * n_out
+    tiles = (max(0, place - layers[layer, WEIGHTS_AT]) + tile - 1) // tile
+    return min(n_in, tiles * WHOLE)
+
+
+@kernel
+def gradient_of_weights(X, layers, state, work, layer, k0, k1):
+    """② for rows k0 to k1 of a layer's dW."""
+    dY, dW = gradients(layers, work, layer)[: X.shape[0]], weights(layers, state[0], layer)
     if layer == 0:
         weight_gradient_inputs(X, dY, dW, k0, k1)
     else:
-        weight_gradient_inputs(outputs(layers, work, layer - 1)[:N], dY, dW, k0, k1)
-    start = layers[layer, WEIGHTS_AT]
-    return update(rule, parameters, state, start + k0 * n_out, start + k1 * n_out)
-
-
-@kernel
-def parameter_blocks(layers, layer):
-    """Return how many blocks of parameters a layer has: one for b, the rest for W."""
-    return 1 + count_blocks(layers[layer, N_IN], inputs_in_block(layers[layer, N_OUT]))
+        weight_gradient_inputs(outputs(layers, work, layer - 1)[: X.shape[0]], dY, dW, k0, k1)
 
 
 @kernel
@@ -168,30 +206,32 @@ def losses(work):
 @kernel(parallel=True)
 def predict(X, layers, parameters, Y, threads):
     """Y (N, n) = the network's outputs for X (N, m). Each thread owns whole rows of Y."""
-    N = X.shape[0]
-    rows = rows_in_block(N, threads)
-    if threads > 1:
-        for block in prange(count_blocks(N, rows)):
-            predict_rows(X, layers, parameters, Y, block, rows)
+    if threads == 1:
+        predict_rows(X, layers, parameters, Y, 0, 1)
     else:
-        for block in range(count_blocks(N, rows)):
-            predict_rows(X, layers, parameters, Y, block, rows)
+        for share in prange(threads):
+            predict_rows(X, layers, parameters, Y, share, threads)
 
 
-@kernel
-def predict_rows(X, layers, parameters, Y, block, rows):
-    """Take one block of rows through all layers, by way of two buffers in turns."""
-    r, s = span(block, rows, X.shape[0])
+@kernel(once=lambda real: (real[:, ::1], TABLE, real[::1], real[:, ::1], types.intp, types.intp))
+def predict_rows(X, layers, parameters, Y, share, shares):
+    """Take a share of the rows through all layers, in blocks, by way of two buffers in turns."""
+    first, end = share_of(X.shape[0], share, shares)
     last = layers.shape[0] - 1
-    widest = layers[:, N_OUT].max()
-    here, there = np.empty((s - r) * widest, X.dtype), np.empty((s - r) * widest, X.dtype)
-    source = X[r:s]
+    widest = 0
     for layer in range(last):
-        n_out = layers[layer, N_OUT]
-        hidden = here[: (s - r) * n_out].reshape(s - r, n_out)
-        W, b = weights(layers, parameters, layer), bias(layers, parameters, layer)
-        forward_rows(source, W, b, layers[layer, ACTIVATION], hidden)
-        source = hidden
-        here, there = there, here
-    W, b = weights(layers, parameters, last), bias(layers, parameters, last)
-    forward_rows(source, W, b, layers[last, ACTIVATION], Y[r:s])
+        widest = max(widest, layers[layer, N_OUT])
+    rows = min(ROWS, end - first)
+    here, there = np.empty(rows * widest, X.dtype), np.empty(rows * widest, X.dtype)
+    for r in range(first, end, ROWS):
+        s = min(end, r + ROWS)
+        source = X[r:s]
+        for layer in range(last):
+            n_out = layers[layer, N_OUT]
+            hidden = here[: (s - r) * n_out].reshape(s - r, n_out)
+            W, b = weights(layers, parameters, layer), bias(layers, parameters, layer)
+            forward_rows(source, W, b, layers[layer, ACTIVATION], hidden)
+            source = hidden
+            here, there = there, here
+        W, b = weights(layers, parameters, last), bias(layers, parameters, last)
+        forward_rows(source, W, b, layers[last, ACTIVATION], Y[r:s])

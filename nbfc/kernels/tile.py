@@ -9,273 +9,169 @@ Contract. A tile of C, `rows` × `columns`, is held in vector registers while k 
         ┌─────────┐   ┌───────────────────┐
    rows │ A     k │   │ C                 │  rows · vectors registers
         └─────────┘   └───────────────────┘
-    read as scalars,        C[r, j] ← max(s[r, j] + Σ_k A[r, k] · B[k, j], floor)
+    read as scalars,        C[r, j] ← finish(s[r, j] + Σ_k A[r, k] · B[k, j])
     each spread over
     a vector
 
-- A[r, k] lies at a + (r · a_row + k · a_column) · size: any strides, so a transpose costs nothing.
-- B[k, j] lies at b + (k · b_row + j) · size, C[r, j] at c + (r · c_row + j) · size. Nothing is read or written beyond
-  `columns`, and no address needs to be aligned to more than an entry.
-- s is 0 (start ZERO), the vector at `bias` (BIAS), or C as it was (C); C is only written otherwise.
-- floor is −∞ for no effect; NaN stays NaN.
+- A[r, k] lies at A.address + (r · A.row + k · A.column) · size: any strides, so a transpose costs nothing.
+- B and C likewise, but their columns are neighbours. Nothing is read or written beyond `columns` and `rows`, and no
+  address needs to be aligned to more than an entry. All of C is read, where it is, before any of it is written.
+- s is 0 (`start` ZERO), the vector at `bias` (BIAS), or C as it was (OLD).
+- finish is nothing (`finish` STORE), max(·, 0) (RELU), 0 where the entry of a matrix at `mask`, laid out as C is, is
+  not above 0 (MASK: relu's derivative), or the product with `scale` (SCALE). NaN stays NaN but under a mask.
 - Each entry is summed by fused multiply-adds in the order of k, whatever the tile's shape: a matrix cut into tiles
   in another way has the same bits.
 
-The number of lanes and of rows follows the CPU that Numba compiles for.
+A tile has one of three heights, `TALL`, `LOW` and `ROW`, whose rows follow the CPU that Numba compiles for, as do the
+lanes of a vector. Where there are fewer rows than that, the last one is computed again in their place. The last vector
+of a row may be partly filled; in a ROW tile any may.
 """
 
-from functools import cache
+from typing import NamedTuple
 
-import llvmlite.binding as llvm
-from llvmlite import ir
-from numba import types
+import numpy as np
+from numba import typeof, types
 from numba.extending import intrinsic
 
-ZERO, BIAS, C = range(3)
+from nbfc.kernels.vectors import INT, Vectors, target
 
-MOST_VECTORS = 3
-
-_INT, _LANE = ir.IntType(64), ir.IntType(32)
-
-
-@cache
-def _registers(triple, cpu, features):
-    """Return the bytes of a vector register and how many rows a tile has: as many as leave some registers free.
-
-    LLVM is asked, by compiling one addition: a CPU may have wide registers and yet be better off with narrow ones.
-    """
-    module = llvm.parse_assembly(
-        f'target triple = "{triple}"\n'
-        "define void @f(ptr %p) {\n"
-        "  %x = load <16 x float>, ptr %p, align 4\n  %y = fadd <16 x float> %x, %x\n"
-        "  store <16 x float> %y, ptr %p, align 4\n  ret void\n}\n"
-    )
-    machine = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, features=features, opt=3)
-    assembly = machine.emit_assembly(module)
-    if "zmm" in assembly:
-        return 64, 8  # 24 of 32 registers hold C, 3 a row of B
-    if "ymm" in assembly:
-        return 32, 4  # 12 of 16 hold C, 3 a row of B, 1 an entry of A
-    return 16, 8 if "aarch64" in triple or "arm64" in triple else 4
+ZERO, BIAS, OLD = range(3)
+STORE, RELU, MASK, SCALE = range(4)
+TALL, LOW, ROW = range(3)
 
 
-def _target(context):
-    return _registers(*context.codegen().magic_tuple())
+class Matrix(NamedTuple):
+    """Where entries lie: the first one's address, and how many entries further the next row and column are."""
+
+    address: int
+    row: int
+    column: int
 
 
-@intrinsic
-def lanes(typingctx, number):
-    """Return how many entries of number's type a vector register holds."""
+class Ends(NamedTuple):
+    """How sums start and finish: two of the codes above, and what these need."""
 
-    def codegen(context, builder, signature, args):
-        return ir.Constant(_INT, _target(context)[0] // (signature.args[0].bitwidth // 8))
-
-    return types.intp(number), codegen
-
-
-@intrinsic
-def size_of(typingctx, number):
-    """Return the bytes of an entry of number's type."""
-
-    def codegen(context, builder, signature, args):
-        return ir.Constant(_INT, signature.args[0].bitwidth // 8)
-
-    return types.intp(number), codegen
+    start: int
+    bias: int
+    finish: int
+    mask: int
+    scale: float
 
 
-@intrinsic
-def read(typingctx, address, number):
-    """Return the entry of number's type at an address."""
-
-    def codegen(context, builder, signature, args):
-        pointer = builder.inttoptr(args[0], args[1].type.as_pointer())
-        return builder.load(pointer, align=signature.args[1].bitwidth // 8)
-
-    return number(types.intp, number), codegen
+MATRIX = typeof(Matrix(0, 0, 0))
 
 
-@intrinsic
-def write(typingctx, address, number):
-    """Write an entry of number's type to an address."""
-
-    def codegen(context, builder, signature, args):
-        pointer = builder.inttoptr(args[0], args[1].type.as_pointer())
-        builder.store(args[1], pointer, align=signature.args[1].bitwidth // 8)
-        return context.get_dummy_value()
-
-    return types.void(types.intp, number), codegen
+def ends_type(real):
+    """Return the Numba type of `Ends` for float32 or float64."""
+    return typeof(Ends(0, 0, 0, 0, np.float32(0) if real == types.float32 else 0.0))
 
 
 @intrinsic
 def tile_rows(typingctx):
-    """Return the number of rows of a full tile."""
+    """Return the number of rows of a TALL tile."""
 
     def codegen(context, builder, signature, args):
-        return ir.Constant(_INT, _target(context)[1])
+        return INT(target(context).rows)
 
     return types.intp(), codegen
 
 
-def make_tile(vectors, single_row=False):
-    """Return the tile of so many vectors a row, for use in compiled code; its rows are `tile_rows()`, or one."""
+def make_tile(height, vectors):
+    """Return the tile of that height and so many vectors a row, for use in compiled code."""
 
     @intrinsic
-    def tile(typingctx, a, a_row, a_column, b, b_row, c, c_row, K, columns, start, bias, floor):
-        integers = [types.intp] * 11
-
+    def tile(typingctx, A, B, C, rows, columns, K, ends):
         def codegen(context, builder, signature, args):
-            width, rows = _target(context)
-            number = context.get_value_type(signature.args[-1])
-            emit = _Emitter(builder, number, width, 1 if single_row else rows, vectors)
-            # AVX-512 has mask registers; elsewhere a mask takes the place of a vector, or of many instructions.
-            emit.tile(args, always_masked=width == 64)
+            registers = target(context).rows
+            count = {TALL: registers, LOW: registers // 2, ROW: 1}[height]
+            real = context.get_value_type(signature.args[-1].types[-1])
+            write_tile(Vectors(context, builder, real), count, vectors, args)
             return context.get_dummy_value()
 
-        return types.void(*integers, floor), codegen
+        return types.void(MATRIX, MATRIX, MATRIX, types.intp, types.intp, types.intp, ends), codegen
 
     return tile
 
 
-class _Emitter:
-    """Writes a tile's instructions, for one type of number and one shape."""
+def fields(builder, value):
+    """Return the fields of a NamedTuple's value."""
+    return [builder.extract_value(value, index) for index in range(len(value.type.elements))]
 
-    def __init__(self, builder, number, width, rows, vectors):
-        self.builder, self.number, self.rows, self.vectors = builder, number, rows, vectors
-        self.size = 4 if isinstance(number, ir.FloatType) else 8
-        self.lanes = width // self.size
-        self.vector = ir.VectorType(number, self.lanes)
-        self.mask = None
-        kind = f"v{self.lanes}f{8 * self.size}"
-        bits = ir.VectorType(ir.IntType(1), self.lanes)
-        pointer = self.vector.as_pointer()
-        self.fma = self._declare(f"llvm.fmuladd.{kind}", self.vector, [self.vector] * 3)
-        self.load_some = self._declare(f"llvm.masked.load.{kind}.p0", self.vector, [pointer, _LANE, bits, self.vector])
-        self.store_some = self._declare(
-            f"llvm.masked.store.{kind}.p0", ir.VoidType(), [self.vector, pointer, _LANE, bits]
-        )
 
-    def _declare(self, name, result, arguments):
-        module = self.builder.module
-        return module.globals.get(name) or ir.Function(module, ir.FunctionType(result, arguments), name)
+def write_tile(vector, rows, vectors, args):
+    """Write a tile's instructions, for its largest number of rows and of vectors a row."""
+    A, B, C, actual_rows, columns, K, ends = args
+    builder = vector.builder
+    a_address, a_row, a_column = fields(builder, A)
+    b_address, b_row, _ = fields(builder, B)
+    c_address, c_row, _ = fields(builder, C)
+    start, bias_address, finish, mask_address, factor = fields(builder, ends)
 
-    def _bytes(self, entries):
-        return self.builder.mul(entries, ir.Constant(_INT, self.size))
+    def each(body):
+        return [body(r, v) for r in range(rows) for v in range(vectors)]
 
-    def _pointer(self, address, vector):
-        offset = ir.Constant(_INT, vector * self.lanes * self.size)
-        return self.builder.inttoptr(self.builder.add(address, offset), self.vector.as_pointer())
+    there = [builder.icmp_signed("<", INT(r), actual_rows) for r in range(1, rows)]
 
-    def _partial(self, vector):
-        return self.mask is not None and vector == self.vectors - 1
+    def addresses(first, stride):
+        found = [first]
+        for row in there:
+            found.append(builder.add(found[-1], builder.select(row, stride, INT(0))))
+        return found
 
-    def _load(self, address, vector):
-        pointer = self._pointer(address, vector)
-        if self._partial(vector):
-            zeros = ir.Constant(self.vector, [0.0] * self.lanes)
-            return self.builder.call(self.load_some, [pointer, ir.Constant(_LANE, self.size), self.mask, zeros])
-        return self.builder.load(pointer, align=self.size)
+    def body(masks):
+        a = addresses(a_address, vector.bytes(a_row))
+        c = addresses(c_address, vector.bytes(c_row))
+        a_step, b_step = vector.bytes(a_column), vector.bytes(b_row)
 
-    def _store(self, value, address, vector):
-        pointer = self._pointer(address, vector)
-        if self._partial(vector):
-            self.builder.call(self.store_some, [value, pointer, ir.Constant(_LANE, self.size), self.mask])
-        else:
-            self.builder.store(value, pointer, align=self.size)
+        def load(address, v):
+            return vector.load(address, v, masks[v])
 
-    def _spread(self, value, vector):
-        """Return a vector whose lanes all hold `value`."""
-        undefined = ir.Constant(vector, ir.Undefined)
-        first = self.builder.insert_element(undefined, value, ir.Constant(_LANE, 0))
-        lanes = ir.Constant(ir.VectorType(_LANE, self.lanes), [0] * self.lanes)
-        return self.builder.shuffle_vector(first, undefined, lanes)
+        def old():
+            return each(lambda r, v: load(c[r], v))
 
-    def _mask_of(self, columns):
-        """Return which lanes of a row's last vector lie within `columns`."""
-        integers = ir.VectorType(_INT, self.lanes)
-        first = (self.vectors - 1) * self.lanes
-        indices = ir.Constant(integers, [first + lane for lane in range(self.lanes)])
-        return self.builder.icmp_signed("<", indices, self._spread(columns, integers))
+        def bias():
+            return [load(bias_address, v) for v in range(vectors)] * rows
 
-    def tile(self, arguments, always_masked):
-        """Write the tile with a mask for its last vector, and where that costs, once more without for full tiles."""
-        *arguments, columns, start, bias, floor = arguments
-        arguments = (*arguments, start, bias, floor)
-        builder = self.builder
-        if always_masked:
-            self.mask = self._mask_of(columns)
-            self._body(*arguments)
-            return
-        full = builder.icmp_signed("==", columns, ir.Constant(_INT, self.vectors * self.lanes))
-        with builder.if_else(full) as (then, otherwise):
-            with then:
-                self._body(*arguments)
-            with otherwise:
-                self.mask = self._mask_of(columns)
-                self._body(*arguments)
-
-    def _body(self, a, a_row, a_column, b, b_row, c, c_row, K, start, bias, floor):
-        builder, rows, vectors = self.builder, range(self.rows), range(self.vectors)
-        c_rows = [builder.add(c, self._bytes(builder.mul(c_row, ir.Constant(_INT, r)))) for r in rows]
-        a_rows = [builder.add(a, self._bytes(builder.mul(a_row, ir.Constant(_INT, r)))) for r in rows]
-        a_step, b_step = self._bytes(a_column), self._bytes(b_row)
-
-        sums = self._start(start, bias, c_rows)
+        sums = vector.choose(start, [lambda: each(lambda r, v: vector.zeros), bias, old])
 
         before = builder.block
-        head, body, after = (builder.append_basic_block(name) for name in ("k", "k.body", "k.after"))
+        head, inner, after = (builder.append_basic_block(name) for name in ("k", "k.body", "k.after"))
         builder.branch(head)
         builder.position_at_end(head)
-        k, a_offset, b_address = (self._phi(_INT, value, before) for value in (ir.Constant(_INT, 0),) * 2 + (b,))
-        totals = [self._phi(self.vector, value, before) for value in sums]
-        builder.cbranch(builder.icmp_signed("<", k, K), body, after)
-
-        builder.position_at_end(body)
-        b_vectors = [self._load(b_address, v) for v in vectors]
-        for r in rows:
-            pointer = builder.inttoptr(builder.add(a_rows[r], a_offset), self.number.as_pointer())
-            entry = self._spread(builder.load(pointer, align=self.size), self.vector)
-            for v in vectors:
-                total = totals[r * self.vectors + v]
-                total.add_incoming(builder.call(self.fma, [entry, b_vectors[v], total]), body)
-        k.add_incoming(builder.add(k, ir.Constant(_INT, 1)), body)
-        a_offset.add_incoming(builder.add(a_offset, a_step), body)
-        b_address.add_incoming(builder.add(b_address, b_step), body)
+        starts = [INT(0), INT(0), b_address, *sums]
+        phis = [builder.phi(value.type) for value in starts]
+        for phi, value in zip(phis, starts, strict=True):
+            phi.add_incoming(value, before)
+        k, a_offset, b_row_address, *totals = phis
+        builder.cbranch(builder.icmp_signed("<", k, K), inner, after)
+        builder.position_at_end(inner)
+        b = [load(b_row_address, v) for v in range(vectors)]
+        entries = [vector.spread(vector.scalar(builder.add(address, a_offset))) for address in a]
+        new = each(lambda r, v: vector.multiply_add(entries[r], b[v], totals[r * vectors + v]))
+        ends_of_loop = [builder.add(k, INT(1)), builder.add(a_offset, a_step), builder.add(b_row_address, b_step), *new]
+        for phi, value in zip(phis, ends_of_loop, strict=True):
+            phi.add_incoming(value, inner)
         builder.branch(head)
-
         builder.position_at_end(after)
-        floors = self._spread(floor, self.vector)
-        for r in rows:
-            for v in vectors:
-                total = totals[r * self.vectors + v]
-                low = builder.fcmp_ordered("<", total, floors)  # false for NaN
-                self._store(builder.select(low, floors, total), c_rows[r], v)
 
-    def _phi(self, kind, value, block):
-        phi = self.builder.phi(kind)
-        phi.add_incoming(value, block)
-        return phi
+        def store():
+            return totals
 
-    def _start(self, start, bias, c_rows):
-        """Return what the sums begin with, row by row."""
-        builder, vectors = self.builder, range(self.vectors)
-        zero, from_bias, from_c, ready = (builder.append_basic_block(name) for name in ("zero", "bias", "c", "ready"))
-        switch = builder.switch(start, zero)
-        switch.add_case(ir.Constant(_INT, BIAS), from_bias)
-        switch.add_case(ir.Constant(_INT, C), from_c)
-        builder.position_at_end(zero)
-        builder.branch(ready)
-        builder.position_at_end(from_bias)
-        biases = [self._load(bias, v) for v in vectors] * self.rows
-        builder.branch(ready)
-        builder.position_at_end(from_c)
-        entries = [self._load(row, v) for row in c_rows for v in vectors]
-        builder.branch(ready)
-        builder.position_at_end(ready)
-        zeros = ir.Constant(self.vector, [0.0] * self.lanes)
-        sums = []
-        for from_vector, from_entry in zip(biases, entries, strict=True):
-            phi = self._phi(self.vector, zeros, zero)
-            phi.add_incoming(from_vector, from_bias)
-            phi.add_incoming(from_entry, from_c)
-            sums.append(phi)
-        return sums
+        def relu():
+            low = [builder.fcmp_ordered("<", total, vector.zeros) for total in totals]  # false for NaN
+            return [builder.select(cut, vector.zeros, total) for cut, total in zip(low, totals, strict=True)]
+
+        def mask():
+            shift = builder.sub(mask_address, c_address)
+            values = each(lambda r, v: load(builder.add(c[r], shift), v))
+            high = [builder.fcmp_ordered(">", value, vector.zeros) for value in values]
+            return [builder.select(keep, total, vector.zeros) for keep, total in zip(high, totals, strict=True)]
+
+        def scale():
+            factors = vector.spread(factor)
+            return [builder.fmul(total, factors) for total in totals]
+
+        results = vector.choose(finish, [store, relu, mask, scale])
+        each(lambda r, v: vector.store(results[r * vectors + v], c[r], v, masks[v]))
+
+    vector.with_masks(columns, vectors, body, only_last=rows > 1)

@@ -1,0 +1,127 @@
+"""Copies of parts of a matrix, laid out for the register tile (see ``tile``): panels of B and tiles of A."""
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from nbfc.kernels._jit import kernel
+from nbfc.kernels.tile import MATRIX, Matrix, tile_rows
+from nbfc.kernels.vectors import INT, MOST_VECTORS, Vectors, lanes, size_of
+from nbfc.kernels.vectors import target as target_of
+
+
+@kernel
+def copy_panel(B, K, columns, panel, number):
+    """Copy K rows of B to `panel`, a tile's full width apart, and return where they lie.
+
+    B's columns or its rows are neighbours. K may be rounded up to a multiple of lanes in what is written.
+    """
+    size, step, width = size_of(number), lanes(number), MOST_VECTORS * lanes(number)
+    if B.column == 1:
+        for k in range(K):
+            copy_row(B.address + k * B.row * size, panel + k * width * size, columns, number)
+    else:
+        for j in range(0, columns, step):
+            for k in range(0, K, step):
+                source = Matrix(B.address + (k * B.row + j * B.column) * size, B.column, 1)
+                target = Matrix(panel + (k * width + j) * size, width, 1)
+                copy_transposed(source, target, columns - j, K - k, number)
+    return Matrix(panel, width, 1)
+
+
+@kernel
+def copy_tiles(A, M, K, tiles, number):
+    """Copy M rows of A, whose rows are neighbours, to `tiles`: for each tile K columns of as many entries as it has rows.
+
+    Return where the first tile lies. Entries of rows that A does not have are not written.
+    """
+    size, rows = size_of(number), tile_rows()
+    for i in range(0, M, rows):
+        for k in range(K):
+            source, target = A.address + (i + k * A.column) * size, tiles + (i * K + k * rows) * size
+            copy_column(source, target, min(rows, M - i), number)
+    return Matrix(tiles, 1, rows)
+
+
+@intrinsic
+def copy_row(typingctx, source, target, columns, number):
+    """Copy as many neighbouring entries as a tile has columns."""
+
+    def codegen(context, builder, signature, args):
+        source, target, columns, _ = args
+        vector = Vectors(context, builder, args[-1].type)
+
+        def body(masks):
+            for v, mask in enumerate(masks):
+                vector.store(vector.load(source, v, mask), target, v, mask)
+
+        vector.with_masks(columns, MOST_VECTORS, body, only_last=False)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp, number), codegen
+
+
+@intrinsic
+def copy_column(typingctx, source, target, rows, number):
+    """Copy as many neighbouring entries as a TALL tile has rows, or fewer."""
+
+    def codegen(context, builder, signature, args):
+        source, target, rows, _ = args
+        vector = Vectors(context, builder, args[-1].type, lanes=target_of(context).rows)
+
+        def body(masks):
+            vector.store(vector.load(source, 0, masks[0]), target, 0, masks[0])
+
+        vector.with_masks(rows, 1, body)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp, number), codegen
+
+
+@intrinsic
+def copy_transposed(typingctx, source, target, rows, columns, number):
+    """Copy up to lanes × lanes entries, transposed; rows and columns say how many there are, if fewer.
+
+    Both matrices' columns are neighbours. Of the target all lanes × lanes entries are written.
+    """
+
+    def codegen(context, builder, signature, args):
+        source, target, rows, columns, _ = args
+        field, vector = builder.extract_value, Vectors(context, builder, args[-1].type)
+        lanes = range(vector.lanes)
+        columns = builder.select(builder.icmp_signed("<", columns, INT(len(lanes))), columns, INT(len(lanes)))
+        source_row, target_row = vector.bytes(field(source, 1)), vector.bytes(field(target, 1))
+        addresses = [field(source, 0)]
+        for r in lanes[1:]:
+            there = builder.icmp_signed("<", INT(r), rows)
+            addresses.append(builder.add(addresses[-1], builder.select(there, source_row, INT(0))))
+
+        def body(masks):
+            loaded = [vector.load(address, 0, masks[0]) for address in addresses]
+            for k, value in enumerate(_transpose(builder, loaded)):
+                vector.store(value, builder.add(field(target, 0), builder.mul(target_row, INT(k))))
+
+        vector.with_masks(columns, 1, body)
+        return context.get_dummy_value()
+
+    return types.void(MATRIX, MATRIX, types.intp, types.intp, number), codegen
+
+
+def _transpose(builder, rows):
+    """Return the columns of a square of vectors, by exchanging halves, then quarters of the halves, and so on."""
+    count = len(rows)
+    lanes = range(count)
+    distance = count // 2
+    while distance:
+        here = [lane if not lane & distance else count + lane - distance for lane in lanes]
+        there = [lane + distance if not lane & distance else count + lane for lane in lanes]
+        rows = list(rows)
+        for i in lanes:
+            if not i & distance:
+                pair = rows[i], rows[i + distance]
+                rows[i], rows[i + distance] = (
+                    builder.shuffle_vector(*pair, ir.Constant(ir.VectorType(ir.IntType(32), count), places))
+                    for places in (here, there)
+                )
+        distance //= 2
+    return rows

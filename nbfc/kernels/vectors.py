@@ -1,0 +1,199 @@
+"""Vector registers for compiled code: what the CPU has, and instructions that Numba's own code does not use well.
+
+The number of registers and their width follow the CPU that Numba compiles for. Memory is given by addresses, as
+signed 64-bit integers: a block of a matrix is then the same few numbers wherever it was cut from.
+"""
+
+from functools import cache
+from typing import NamedTuple
+
+import llvmlite.binding as llvm
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from nbfc.kernels._jit import kernel
+
+INT, _LANE = ir.IntType(64), ir.IntType(32)
+
+
+class Target(NamedTuple):
+    """Bytes of a vector register, and how many rows of `MOST_VECTORS` of them leave some registers free."""
+
+    width: int
+    rows: int
+
+
+MOST_VECTORS = 3  # of a tile's row
+
+
+@cache
+def _target(triple, cpu, features):
+    """Ask LLVM, by compiling one addition: a CPU may have wide registers and yet be better off with narrow ones."""
+    module = llvm.parse_assembly(
+        f'target triple = "{triple}"\n'
+        "define void @f(ptr %p) {\n"
+        "  %x = load <16 x float>, ptr %p, align 4\n  %y = fadd <16 x float> %x, %x\n"
+        "  store <16 x float> %y, ptr %p, align 4\n  ret void\n}\n"
+    )
+    machine = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, features=features, opt=3)
+    assembly = machine.emit_assembly(module)
+    if "zmm" in assembly:
+        return Target(64, 8)  # 24 of 32 registers hold sums, 3 a row of B
+    if "ymm" in assembly:
+        return Target(32, 4)  # 12 of 16 hold sums, 3 a row of B, 1 an entry of A
+    return Target(16, 8 if "aarch64" in triple or "arm64" in triple else 4)
+
+
+def target(context):
+    """Return the `Target` that Numba compiles for."""
+    return _target(*context.codegen().magic_tuple())
+
+
+@kernel
+def address_of(array):
+    """Return the address of an array's first entry, as a signed integer: sums of both kinds would be floats."""
+    return np.int64(array.ctypes.data)
+
+
+@intrinsic
+def lanes(typingctx, number):
+    """Return how many entries of number's type a vector register holds."""
+
+    def codegen(context, builder, signature, args):
+        return INT(target(context).width // (signature.args[0].bitwidth // 8))
+
+    return types.intp(number), codegen
+
+
+@intrinsic
+def size_of(typingctx, number):
+    """Return the bytes of an entry of number's type."""
+
+    def codegen(context, builder, signature, args):
+        return INT(signature.args[0].bitwidth // 8)
+
+    return types.intp(number), codegen
+
+
+@intrinsic(prefer_literal=True)
+def stack_bytes(typingctx, count):
+    """Return the address of so many bytes, aligned to 64, that are the caller's until it returns; count is constant."""
+
+    def codegen(context, builder, signature, args):
+        with builder.goto_entry_block():
+            memory = builder.alloca(ir.ArrayType(ir.IntType(8), count.literal_value))
+            memory.align = 64
+        return builder.ptrtoint(memory, INT)
+
+    return types.intp(count), codegen
+
+
+class Vectors:
+    """Writes instructions on vectors of one type of number: as many as a register holds, or `lanes`."""
+
+    def __init__(self, context, builder, number, lanes=None):
+        self.builder, self.number = builder, number
+        self.size = 4 if isinstance(number, ir.FloatType) else 8
+        width = target(context).width
+        self.lanes = lanes or width // self.size
+        # AVX-512 has mask registers; elsewhere a mask takes the place of a vector, or of many instructions.
+        self.masks_are_free = width == 64
+        self.kind = ir.VectorType(number, self.lanes)
+        self.bits = ir.VectorType(ir.IntType(1), self.lanes)
+        self.zeros = ir.Constant(self.kind, [0.0] * self.lanes)
+
+    def _call(self, name, result, args):
+        module, name = self.builder.module, f"llvm.{name}.v{self.lanes}f{8 * self.size}"
+        name += ".p0" if ".masked." in name else ""
+        function = module.globals.get(name) or ir.Function(
+            module, ir.FunctionType(result, [a.type for a in args]), name
+        )
+        return self.builder.call(function, args)
+
+    def bytes(self, entries):
+        """Return a number of entries as a number of bytes."""
+        return self.builder.mul(entries, INT(self.size))
+
+    def _pointer(self, address, v=0):
+        offset = INT(v * self.lanes * self.size)
+        return self.builder.inttoptr(self.builder.add(address, offset), self.kind.as_pointer())
+
+    def scalar(self, address):
+        """Load one entry."""
+        pointer = self.builder.inttoptr(address, self.number.as_pointer())
+        return self.builder.load(pointer, align=self.size)
+
+    def load(self, address, v=0, mask=None):
+        """Load the v-th vector from an address; lanes that the mask leaves out are not read, and zero."""
+        if mask is None:
+            return self.builder.load(self._pointer(address, v), align=self.size)
+        args = [self._pointer(address, v), ir.Constant(_LANE, self.size), mask, self.zeros]
+        return self._call("masked.load", self.kind, args)
+
+    def store(self, value, address, v=0, mask=None):
+        """Store the v-th vector from an address; lanes that the mask leaves out are not written."""
+        if mask is None:
+            self.builder.store(value, self._pointer(address, v), align=self.size)
+        else:
+            args = [value, self._pointer(address, v), ir.Constant(_LANE, self.size), mask]
+            self._call("masked.store", ir.VoidType(), args)
+
+    def multiply_add(self, x, y, z):
+        """Return x · y + z, rounded once where the CPU can."""
+        return self._call("fmuladd", self.kind, [x, y, z])
+
+    def spread(self, value):
+        """Return a vector with `value` in every lane."""
+        vector = ir.VectorType(value.type, self.lanes)
+        first = self.builder.insert_element(ir.Constant(vector, ir.Undefined), value, _LANE(0))
+        zeros = ir.Constant(ir.VectorType(_LANE, self.lanes), [0] * self.lanes)
+        return self.builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), zeros)
+
+    def mask(self, count):
+        """Return a mask of the first `count` lanes: of none below 1, of all from the number of lanes on."""
+        places = ir.Constant(ir.VectorType(INT, self.lanes), list(range(self.lanes)))
+        return self.builder.icmp_signed("<", places, self.spread(count))
+
+    def with_masks(self, count, vectors, body, only_last=True):
+        """Write ``body(masks)`` for rows of `count` entries in so many vectors, a mask or None for each vector.
+
+        `only_last` promises that all vectors but the last are full.
+        """
+        builder = self.builder
+
+        def some():
+            masks = [self.mask(builder.sub(count, INT(v * self.lanes))) for v in range(vectors)]
+            body([None] * (vectors - 1) + masks[-1:] if only_last else masks)
+
+        if self.masks_are_free:
+            some()
+            return
+        full = builder.icmp_signed("==", count, INT(vectors * self.lanes))
+        with builder.if_else(full) as (then, otherwise):
+            with then:
+                body([None] * vectors)
+            with otherwise:
+                some()
+
+    def choose(self, code, options):
+        """Return the values that ``options[code]()`` writes; each option returns as many."""
+        builder = self.builder
+        blocks = [builder.append_basic_block("option") for _ in options]
+        after = builder.append_basic_block("chosen")
+        switch = builder.switch(code, blocks[0])
+        found = []
+        for index, (block, option) in enumerate(zip(blocks, options, strict=True)):
+            if index:
+                switch.add_case(INT(index), block)
+            builder.position_at_end(block)
+            values = option()
+            found.append((values, builder.block))
+            builder.branch(after)
+        builder.position_at_end(after)
+        phis = [builder.phi(value.type) for value in found[0][0]]
+        for values, block in found:
+            for phi, value in zip(phis, values, strict=True):
+                phi.add_incoming(value, block)
+        return phis
