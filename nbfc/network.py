@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -108,9 +109,11 @@ class MLP:
         codes = [ACTIVATIONS[name] for name in self.activations]
         self._layers, size = layers.table(self.widths, codes)
         self._parameters = _arrays.aligned_zeros(size, self.dtype)
+        self._widest = max(self._widths[1:-1], default=0)
+        self._idle: list[Array] = []  # memory for predictions that is not in use
         depth = range(len(codes))
-        self._weights = _Views(layers.weights_view(self._layers, self._parameters, layer) for layer in depth)
-        self._biases = _Views(layers.bias_view(self._layers, self._parameters, layer) for layer in depth)
+        self._weights = _Views(layers.weights.py_func(self._layers, self._parameters, layer) for layer in depth)
+        self._biases = _Views(layers.bias.py_func(self._layers, self._parameters, layer) for layer in depth)
 
     widths = property(attrgetter("_widths"), doc="The number of inputs, then of each layer's outputs; tuple of int.")
     activations = property(attrgetter("_activations"), doc="Each layer's activation; tuple of str.")
@@ -178,6 +181,8 @@ class MLP:
 
     def _inputs(self, X: Any) -> Array:
         """Return X (N, n_in) as the first layer takes it: checked, standardised if so set, in the network's dtype."""
+        if self._input_mean is None and _arrays.is_normal(X, self._dtype, self._widths[0]):
+            return X  # type: ignore[no-any-return]
         X = self._check_columns(X)
         if self._input_mean is not None:
             X = (X - self._input_mean) / self._input_deviation
@@ -210,8 +215,15 @@ class MLP:
 
     def _outputs(self, X: Array, out: Array | None = None) -> Array:
         """Return the outputs for inputs from `_inputs`."""
-        Y = _arrays.output("out", out, (len(X), self.widths[-1]), self.dtype, X=X, parameters=self._parameters)
-        launch(step.predict, 2 * len(X) * self._parameters.size, X, self._layers, self._parameters, Y)
+        Y = _arrays.output("out", out, (len(X), self._widths[-1]), self._dtype, X=X, parameters=self._parameters)
+        # Taken out while it is in use, so that calls from several Python threads do not share it.
+        work = self._idle.pop() if self._idle else None
+        size = 2 * min(len(X), step.ROWS) * self._widest
+        if work is None or work.shape[1] < size:
+            work = np.empty((numba.config.NUMBA_NUM_THREADS, size), self._dtype)
+        flops = 2 * len(X) * self._parameters.size
+        launch(step.predict, flops, X, self._layers, self._parameters, work, Y)
+        self._idle.append(work)
         return Y
 
     def loss_and_gradient(self, X: Any, y: Any, loss: str) -> tuple[float, Array]:
@@ -249,10 +261,11 @@ class MLP:
     def _batch(self, X: Any, y: Any, loss: str) -> tuple[Array, Array]:
         """Return inputs and targets, checked and in the form that the kernels take."""
         X = self._inputs(X)
-        if np.may_share_memory(X, self._parameters):
+        if X.base is not None and np.may_share_memory(X, self._parameters):  # these are a part of a larger array
             X = X.copy()  # a step reads it while it updates the parameters
-        y = check_targets(loss, y, self.widths[-1], self.dtype)
-        _arrays.check_rows(X, y)
+        y = check_targets(loss, y, self._widths[-1], self._dtype)
+        if len(X) != len(y):
+            _arrays.check_rows(X, y)
         if len(X) == 0:
             raise ValueError("X has no rows: expected at least one sample, as the mean over the batch needs.")
         return X, y
@@ -263,12 +276,12 @@ class MLP:
 
     def _run_step(self, X: Array, y: Array, loss: str, state: Array, work: Array, rule: Array) -> tuple[float, bool]:
         """Run the compiled step on a batch from `_batch`; return the mean loss, and whether the step was taken."""
-        code, labels, rows = kernel_arguments(loss, y, self.dtype)
+        code, labels, rows = kernel_arguments(loss, y, self._dtype)
         flops = 6 * len(X) * self._parameters.size
-        value, taken = launch(
+        result: tuple[float, bool] = launch(
             step.train_step, flops, X, labels, rows, code, self._layers, self._parameters, state, work, rule
         )
-        return value, taken
+        return result
 
     def __repr__(self) -> str:
         *hidden, last = self.activations
@@ -287,8 +300,10 @@ class MLP:
         table = "\n".join("  ".join(cell.rjust(w) for cell, w in zip(row, wide, strict=True)) for row in rows)
         return f"MLP, {self.dtype}\n{table}"
 
+    _MADE_ANEW = ("_weights", "_biases", "_layers", "_idle")
+
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("_weights", "_biases", "_layers")}
+        return {name: value for name, value in vars(self).items() if name not in self._MADE_ANEW}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore the views into `parameters`, which copying and pickling would otherwise tear off."""

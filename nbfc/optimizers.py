@@ -5,8 +5,6 @@ one optimizer can serve several networks. The update rules are in ``nbfc.kernels
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
-
 import numpy as np
 
 from nbfc._arrays import Array
@@ -20,7 +18,10 @@ class Optimizer:
 
     learning_rate: float
 
-    moments: ClassVar[int]  # vectors like the parameters that the update keeps
+    @property
+    def moments(self) -> int:
+        """How many vectors like the parameters the update keeps."""
+        raise NotImplementedError
 
     def __post_init__(self) -> None:
         real_number("learning_rate", self.learning_rate, least=0)
@@ -60,8 +61,6 @@ class SGD(Optimizer):
     momentum: float = 0.0
     nesterov: bool = False
 
-    moments: ClassVar[int] = 1
-
     def __post_init__(self) -> None:
         super().__post_init__()
         real_number("momentum", self.momentum, least=0, below=1)
@@ -69,6 +68,11 @@ class SGD(Optimizer):
             raise TypeError(f"nesterov is {self.nesterov!r}: expected True or False.")
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov is True with momentum 0: expected a momentum above 0 to look ahead with.")
+
+    @property
+    def moments(self) -> int:
+        """One with a momentum, none without."""
+        return 1 if self.momentum else 0
 
     def rule(self) -> Array:
         """Return the rule for ``nbfc.kernels.updates.sgd``."""
@@ -101,13 +105,16 @@ class Adam(Optimizer):
     beta2: float = 0.999
     epsilon: float = 1e-8
 
-    moments: ClassVar[int] = 2
-
     def __post_init__(self) -> None:
         super().__post_init__()
         real_number("beta1", self.beta1, least=0, below=1)
         real_number("beta2", self.beta2, least=0, below=1)
         real_number("epsilon", self.epsilon, least=0, above=True)
+
+    @property
+    def moments(self) -> int:
+        """m and v."""
+        return 2
 
     def rule(self) -> Array:
         """Return the rule for ``nbfc.kernels.updates.adam``."""

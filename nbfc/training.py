@@ -155,13 +155,13 @@ class Trainer:
         TypeError
             If X or y do not hold real numbers, or labels are not integers.
         """
-        return self._step(*self.net._batch(X, y, self.loss))
+        return self._step(*self._net._batch(X, y, self._loss))
 
     def _step(self, X: Array, y: Array) -> float:
         if len(X) > self._work.shape[1]:
             self._work = self.net._workspace(len(X))
         self._rule[STEP] += 1
-        loss, taken = self._net._run_step(X, y, self.loss, self._state, self._work, self._rule)
+        loss, taken = self._net._run_step(X, y, self._loss, self._state, self._work, self._rule)
         if not taken:
             self._rule[STEP] -= 1
             what = f"the loss is {loss}" if not np.isfinite(loss) else "a parameter would become NaN or infinite"

@@ -68,12 +68,27 @@ def kernel(
     fastmath = FASTMATH | ({"reassoc"} if reassociate else set())
     # error_model="numpy": the check for a division by zero would keep loops from being vectorised (9 times slower).
     loops: Any = PARALLEL if parallel else False
-    dispatcher: Any = numba.njit(function, parallel=loops, nogil=True, fastmath=fastmath, error_model="numpy")
+    # Arrays stay with the caller, so nothing counts references to them (a third of a small step's time), and nothing
+    # can be allocated: Numba would refuse to compile it.
+    dispatcher: Any = numba.njit(
+        function,
+        parallel=loops,
+        _nrt=parallel,
+        nogil=True,
+        fastmath=fastmath,
+        error_model="numpy",
+        no_cfunc_wrapper=True,
+    )
     try:
         dispatcher._cache = KernelCache(function)
     except (OSError, RuntimeError) as error:  # RuntimeError: Numba found no folder that it may write to
         _warn_once(f"no compiled code is kept on disk, so each process compiles anew ({error})")
     return dispatcher if once is None else _by_address(dispatcher, once)
+
+
+def view(function: Callable[..., Any]) -> Any:
+    """Make a function that returns a part of an array callable from kernels, in whose code it is written out."""
+    return numba.njit(function, inline="always")
 
 
 # ---- calls by address -----------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from numba import prange
 
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.elementwise import IDENTITY, RELU, activate, multiply_by_derivative
-from nbfc.kernels.multiply import multiply_bias, multiply_mask, multiply_scale
+from nbfc.kernels.multiply import mean_of_rows, multiply_bias, multiply_mask, multiply_scale
 
 WHOLE = 16  # rows or columns that are not shared out further: whole tiles, and whole cache lines of db
 
@@ -52,15 +52,7 @@ def forward(X, W, b, activation, Y, threads):
 @kernel
 def bias_gradient_outputs(dY, db, j0, j1):
     """① db = (1/N) Σ_i ∂J⁽ⁱ⁾/∂y⁽ⁱ⁾, for outputs j0 to j1."""
-    N = dY.shape[0]
-    for j in range(j0, j1):
-        db[j] = 0
-    for i in range(N):
-        for j in range(j0, j1):
-            db[j] += dY[i, j]
-    count = db.dtype.type(N)
-    for j in range(j0, j1):
-        db[j] /= count
+    mean_of_rows(dY[:, j0:j1], db[j0:j1])
 
 
 @kernel(parallel=True)

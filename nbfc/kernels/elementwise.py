@@ -22,7 +22,7 @@ def activate(activation, Y):
     ======== ==================
     """
     zero, one = Y.dtype.type(0), Y.dtype.type(1)
-    y = Y.ravel()  # a view: Y is contiguous
+    y = Y.reshape(Y.size)  # a view: Y is contiguous
     if activation == RELU:
         for t in range(y.shape[0]):
             y[t] = zero if y[t] < zero else y[t]  # this way round a NaN stays one
@@ -46,7 +46,7 @@ def multiply_by_derivative(activation, Y, dY):
     ======== =====================================
     """
     zero, one = Y.dtype.type(0), Y.dtype.type(1)
-    y, dy = Y.ravel(), dY.ravel()
+    y, dy = Y.reshape(Y.size), dY.reshape(dY.size)
     if activation == RELU:
         for t in range(y.shape[0]):
             dy[t] = dy[t] if y[t] > zero else zero

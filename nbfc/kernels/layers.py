@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nbfc._arrays import Array
-from nbfc.kernels._jit import kernel
+from nbfc.kernels._jit import view
 
 # Columns of the table, int64 (layers, 6). The last is the sum of n_out over the layers before: where a layer's
 # outputs lie in a buffer that holds those of all layers.
@@ -29,16 +29,15 @@ def table(widths: Sequence[int], activations: Sequence[int]) -> tuple[Array, int
     return np.array(rows, dtype=np.int64), parameters
 
 
-def weights_view(layers: Array, parameters: Array, layer: int) -> Array:
+@view
+def weights(layers, parameters, layer):
     """Return a layer's W (n_in, n_out) as a view into the flat vector of parameters, gradients or moments."""
     n_in, n_out, start = layers[layer, N_IN], layers[layer, N_OUT], layers[layer, WEIGHTS_AT]
     return parameters[start : start + n_in * n_out].reshape(n_in, n_out)
 
 
-def bias_view(layers: Array, parameters: Array, layer: int) -> Array:
+@view
+def bias(layers, parameters, layer):
     """Return a layer's b (n_out,) as a view into the flat vector."""
     start = layers[layer, BIAS_AT]
     return parameters[start : start + layers[layer, N_OUT]]
-
-
-weights, bias = kernel(weights_view), kernel(bias_view)

@@ -29,7 +29,7 @@ from nbfc.kernels.tile import (
     make_tile,
     tile_rows,
 )
-from nbfc.kernels.vectors import MOST_VECTORS, address_of, lanes, size_of, stack_bytes
+from nbfc.kernels.vectors import MOST_VECTORS, address_of, lanes, size_of, stack_bytes, write
 
 # Terms of a sum that copies are made for at a time: a panel of B is then 48 KiB with the widest registers, and stays
 # in a second-level cache beside A and C.
@@ -67,6 +67,16 @@ def multiply_bias(A, B, bias, relu, Y):
 def multiply_scale(A, B, scale, Y):
     """Y ← scale · A B."""
     multiply(A, B, Y, Ends(ZERO, 0, SCALE, 0, scale))
+
+
+@kernel
+def mean_of_rows(B, y):
+    """Y ← 1/N Σ_i B[i], for B (N, n) and y (n,): the product with a row of ones, of which there is but one in memory."""
+    number = y.dtype.type(1)
+    one = stack_bytes(8)
+    write(one, number)
+    ends = Ends(ZERO, 0, SCALE, 0, y.dtype.type(1 / B.shape[0]))
+    multiply_at(Matrix(one, 0, 0), matrix(B), Matrix(address_of(y), 0, 1), 1, y.shape[0], B.shape[0], ends)
 
 
 @kernel

@@ -23,7 +23,7 @@ Arrays, for P parameters in L layers (see ``layers``), N samples and S = the sum
 import numpy as np
 from numba import prange, types
 
-from nbfc.kernels._jit import kernel
+from nbfc.kernels._jit import kernel, view
 from nbfc.kernels.dense import (
     WHOLE,
     bias_gradient_outputs,
@@ -57,11 +57,8 @@ def train_step(X, labels, targets, loss, layers, parameters, state, work, rule, 
         for share in prange(threads):
             pass_of_rows(X, labels, targets, loss, layers, parameters, work, share, threads)
 
-    J = losses(work)
     N = X.shape[0]
-    total = 0.0
-    for i in range(N):
-        total += J[i]
+    total = sum_of_losses(work, N)
     if not np.isfinite(total) and rule[CODE] != KEEP:
         return total / N, False
 
@@ -77,6 +74,15 @@ def train_step(X, labels, targets, loss, layers, parameters, state, work, rule, 
             parameters[p] = state[0, p]
         return total / N, False
     return total / N, True
+
+
+@kernel
+def sum_of_losses(work, N):
+    """Return Σ_i J⁽ⁱ⁾ in float64."""
+    total = 0.0
+    for i in range(N):
+        total += work[work.shape[0] - 1, i]
+    return total
 
 
 @kernel(
@@ -145,7 +151,7 @@ def pass_of_parameters(X, layers, parameters, state, work, rule, share, shares):
     start, end = P * share // shares, P * (share + 1) // shares
     overflow = parameters.dtype.type(0)
     for layer in range(layers.shape[0]):
-        n_in, n_out = layers[layer, N_IN], layers[layer, N_OUT]
+        n_out = layers[layer, N_OUT]
         size = max(INPUTS, WEIGHTS // n_out)
         first, last = row_at(layers, layer, start), row_at(layers, layer, end)
         for k0 in range(first, last, size):
@@ -179,50 +185,50 @@ def gradient_of_weights(X, layers, state, work, layer, k0, k1):
         weight_gradient_inputs(outputs(layers, work, layer - 1)[: X.shape[0]], dY, dW, k0, k1)
 
 
-@kernel
+@view
 def outputs(layers, work, layer):
     """Return a layer's part of `work`, (C, n_out): its outputs Y."""
     C = work.shape[1]
     start = C * layers[layer, OUTPUTS_AT]
     n_out = layers[layer, N_OUT]
-    return work.ravel()[start : start + C * n_out].reshape(C, n_out)
+    return work.reshape(work.size)[start : start + C * n_out].reshape(C, n_out)
 
 
-@kernel
+@view
 def gradients(layers, work, layer):
     """Return a layer's part of `work`, (C, n_out): ∂J⁽ⁱ⁾/∂y⁽ⁱ⁾ before its activation."""
     C = work.shape[1]
     start = C * (layers[layer, OUTPUTS_AT] + work.shape[0] // 2)
     n_out = layers[layer, N_OUT]
-    return work.ravel()[start : start + C * n_out].reshape(C, n_out)
+    return work.reshape(work.size)[start : start + C * n_out].reshape(C, n_out)
 
 
-@kernel
+@view
 def losses(work):
     """Return the samples' losses J⁽ⁱ⁾, the last row of `work`."""
     return work[work.shape[0] - 1]
 
 
 @kernel(parallel=True)
-def predict(X, layers, parameters, Y, threads):
-    """Y (N, n) = the network's outputs for X (N, m). Each thread owns whole rows of Y."""
+def predict(X, layers, parameters, work, Y, threads):
+    """Y (N, n) = the network's outputs for X (N, m). Each thread owns whole rows of Y, and a row of `work`."""
     if threads == 1:
-        predict_rows(X, layers, parameters, Y, 0, 1)
+        predict_rows(X, layers, parameters, work, Y, 0, 1)
     else:
         for share in prange(threads):
-            predict_rows(X, layers, parameters, Y, share, threads)
+            predict_rows(X, layers, parameters, work, Y, share, threads)
 
 
-@kernel(once=lambda real: (real[:, ::1], TABLE, real[::1], real[:, ::1], types.intp, types.intp))
-def predict_rows(X, layers, parameters, Y, share, shares):
-    """Take a share of the rows through all layers, in blocks, by way of two buffers in turns."""
+@kernel(once=lambda real: (real[:, ::1], TABLE, real[::1], real[:, ::1], real[:, ::1], types.intp, types.intp))
+def predict_rows(X, layers, parameters, work, Y, share, shares):
+    """Take a share of the rows through all layers, in blocks of `ROWS`, by way of two buffers in turns.
+
+    Each buffer is half of a row of `work`, and holds the widest hidden layer's outputs for a block.
+    """
     first, end = share_of(X.shape[0], share, shares)
     last = layers.shape[0] - 1
-    widest = 0
-    for layer in range(last):
-        widest = max(widest, layers[layer, N_OUT])
-    rows = min(ROWS, end - first)
-    here, there = np.empty(rows * widest, X.dtype), np.empty(rows * widest, X.dtype)
+    half = work.shape[1] // 2
+    here, there = work[share, :half], work[share, half:]
     for r in range(first, end, ROWS):
         s = min(end, r + ROWS)
         source = X[r:s]

@@ -20,11 +20,27 @@ def update(rule, parameters, state, start, stop):
     are updated, and the gradient is overwritten by the old θ, so that a step that overflowed can be undone.
     """
     theta, g = parameters[start:stop], state[0, start:stop]
+    if rule[CODE] == SGD and rule[FIRST] == 0:
+        return plain_sgd(rule, theta, g)
     if rule[CODE] == SGD:
         return sgd(rule, theta, g, state[1, start:stop])
     if rule[CODE] == ADAM:
         return adam(rule, theta, g, state[1, start:stop], state[2, start:stop])
     return theta.dtype.type(0)
+
+
+@kernel(reassociate=True)
+def plain_sgd(rule, theta, g):
+    """θ ← θ − η g: without momentum no moment is kept."""
+    eta, zero = theta.dtype.type(rule[LEARNING_RATE]), theta.dtype.type(0)
+    overflow = zero
+    for p in range(theta.shape[0]):
+        old = theta[p]
+        new = old - eta * g[p]
+        theta[p] = new
+        g[p] = old
+        overflow += zero * new  # 0 · inf and 0 · NaN are NaN; a comparison would keep the loop from being vectorised
+    return overflow
 
 
 @kernel(reassociate=True)
@@ -45,7 +61,7 @@ def sgd(rule, theta, g, m):
         new = old - eta * (g[p] + mu * velocity if nesterov else velocity)
         theta[p] = new
         g[p] = old
-        overflow += zero * new  # 0 · inf and 0 · NaN are NaN; a comparison would keep the loop from being vectorised
+        overflow += zero * new
     return overflow
 
 

@@ -77,6 +77,18 @@ def size_of(typingctx, number):
     return types.intp(number), codegen
 
 
+@intrinsic
+def write(typingctx, address, number):
+    """Write a number to an address."""
+
+    def codegen(context, builder, signature, args):
+        pointer = builder.inttoptr(args[0], args[1].type.as_pointer())
+        builder.store(args[1], pointer, align=signature.args[1].bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, number), codegen
+
+
 @intrinsic(prefer_literal=True)
 def stack_bytes(typingctx, count):
     """Return the address of so many bytes, aligned to 64, that are the caller's until it returns; count is constant."""
