@@ -31,9 +31,9 @@ from nbfc.kernels.tile import (
 )
 from nbfc.kernels.vectors import MOST_VECTORS, address_of, lanes, size_of, stack_bytes, write
 
-# Terms of a sum that copies are made for at a time: a panel of B is then 48 KiB with the widest registers, and stays
+# Terms of a sum that copies are made for at a time: a panel of B is then 96 KiB with the widest registers, and stays
 # in a second-level cache beside A and C.
-DEPTH = 256
+DEPTH = 512
 # Rows of A at a time: enough to make up for copying panels of B (64: 20% slower where layers are wide), and few enough
 # that they stay in a second-level cache.
 MOST_ROWS = 256
@@ -44,7 +44,7 @@ PANELS_TO_COPY_FOR = 2
 
 WIDEST = 64  # bytes of the widest vector register there is
 PANEL = DEPTH * MOST_VECTORS * WIDEST
-TILES = DEPTH * MOST_ROWS * 4
+TILES = 2**18
 
 tall_1, tall_2, tall_3 = (make_tile(TALL, vectors) for vectors in (1, 2, 3))
 low_1, low_2, low_3 = (make_tile(LOW, vectors) for vectors in (1, 2, 3))
@@ -103,11 +103,11 @@ def multiply_at(A, B, Y, M, n, K, ends):
     if M == 1 and B.column == 1:
         multiply_row(A, B, Y, n, K, ends, number)
         return
-    block = MOST_ROWS * 4 // size
+    copy_A = A.row == 1 and A.column * size >= FAR_APART and n > PANELS_TO_COPY_FOR * MOST_VECTORS * lanes(number)
+    block = TILES // (DEPTH * size) if copy_A else MOST_ROWS
     for i in range(0, M, block):
         rows = min(block, M - i)
         copy_B = B.column != 1 or (B.row * size >= FAR_APART and rows >= ROWS_TO_COPY_FOR)
-        copy_A = A.row == 1 and A.column * size >= FAR_APART and n > PANELS_TO_COPY_FOR * MOST_VECTORS * lanes(number)
         depth = min(K, DEPTH) if copy_A or copy_B else K
         for k in range(0, K, depth):
             terms = min(depth, K - k)
