@@ -71,12 +71,8 @@ def split(x):
 
 @overload(split, inline="always")
 def _split(x):
-    # ln 2 in two numbers, of which the first is short: its product with any n that occurs is exact
-    if x == types.float32:
-        real, ln2_high, ln2_low = np.float32, 0.693359375, -2.12194440054690583e-4
-    else:
-        real, ln2_high, ln2_low = np.float64, 0.6931471803691238, 1.9082149292705878e-10
-    per_ln2, ln2_high, ln2_low = real(1.4426950408889634), real(ln2_high), real(ln2_low)
+    real = np.float32 if x == types.float32 else np.float64
+    per_ln2, ln2_high, ln2_low = real(1.4426950408889634), *(real(part) for part in LN2[x])
 
     def split(x):
         n = whole(x * per_ln2)
@@ -100,6 +96,11 @@ def _whole(x):
     return whole
 
 
+# ln 2 in two numbers, of which the first is short: its product with any whole number that occurs is exact
+LN2 = {
+    types.float32: (0.693359375, -2.12194440054690583e-4),
+    types.float64: (0.6931471803691238, 1.9082149292705878e-10),
+}
 # 1.5 · 2ᵐ for numbers of m bits after the first: the sum with a small number is rounded to a whole one
 _SHIFT = {types.float32: np.float32(1.5 * 2**23), types.float64: np.float64(1.5 * 2**52)}
 

@@ -5,10 +5,9 @@ A loss is an integer code; ``nbfc.losses`` holds the names. Two losses take thei
 others as rows (N, n); every function is given both arrays and reads one.
 """
 
-from math import log, log1p
-
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.exponential import exp
+from nbfc.kernels.logarithm import log, log1p
 
 MEAN_SQUARED_ERROR, CROSS_ENTROPY_OF_LABELS, CROSS_ENTROPY_OF_ROWS, BINARY_CROSS_ENTROPY = range(4)
 
@@ -52,13 +51,21 @@ def softmax(y, p):
     highest = y[0]
     for j in range(1, n):
         highest = max(highest, y[j])
-    total = y.dtype.type(0)
     for j in range(n):
         p[j] = exp(y[j] - highest)
-        total += p[j]
+    total = sum_of(p)
     for j in range(n):
         p[j] /= total
     return highest, log(total)
+
+
+@kernel(reassociate=True)
+def sum_of(p):
+    """Return Σ_j p_j."""
+    total = p.dtype.type(0)
+    for j in range(p.shape[0]):
+        total += p[j]
+    return total
 
 
 @kernel
