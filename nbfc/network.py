@@ -21,6 +21,8 @@ from nbfc.kernels.elementwise import ACTIVATIONS
 from nbfc.kernels.updates import CODE, FOURTH, KEEP
 from nbfc.losses import check_targets, kernel_arguments
 
+_ALL = np.empty(0, np.int64)  # rows, where no others are named
+
 
 class _Views(tuple[Array, ...]):
     """Arrays whose places cannot be taken: assigning to one copies the values in, so that it stays a view."""
@@ -272,14 +274,19 @@ class MLP:
 
     def _workspace(self, samples: int) -> Array:
         """Return the memory that a step on so many samples needs (``nbfc.kernels.step``)."""
-        return _arrays.aligned_zeros((2 * sum(self.widths[1:]) + 1, samples), self.dtype)
+        return _arrays.aligned_zeros((2 * sum(self.widths[1:]) + 1 + self.widths[0], samples), self.dtype)
 
-    def _run_step(self, X: Array, y: Array, loss: str, state: Array, work: Array, rule: Array) -> tuple[float, bool]:
-        """Run the compiled step on a batch from `_batch`; return the mean loss, and whether the step was taken."""
+    def _run_step(
+        self, X: Array, y: Array, loss: str, state: Array, work: Array, rule: Array, order: Array = _ALL
+    ) -> tuple[float, bool]:
+        """Run the compiled step on a batch from `_batch`, or on the rows of X that `order` names.
+
+        Return the mean loss, and whether the step was taken.
+        """
         code, labels, rows = kernel_arguments(loss, y, self._dtype)
-        flops = 6 * len(X) * self._parameters.size
+        flops = 6 * len(y) * self._parameters.size
         result: tuple[float, bool] = launch(
-            step.train_step, flops, X, labels, rows, code, self._layers, self._parameters, state, work, rule
+            step.train_step, flops, X, order, labels, rows, code, self._layers, self._parameters, state, work, rule
         )
         return result
 

@@ -157,11 +157,12 @@ class Trainer:
         """
         return self._step(*self._net._batch(X, y, self._loss))
 
-    def _step(self, X: Array, y: Array) -> float:
-        if len(X) > self._work.shape[1]:
-            self._work = self.net._workspace(len(X))
+    def _step(self, X: Array, y: Array, *order: Array) -> float:
+        """Take a step on inputs and targets from `MLP._batch`, or on the rows of X that `order` names and their y."""
+        if len(y) > self._work.shape[1]:
+            self._work = self.net._workspace(len(y))
         self._rule[STEP] += 1
-        loss, taken = self._net._run_step(X, y, self._loss, self._state, self._work, self._rule)
+        loss, taken = self._net._run_step(X, y, self._loss, self._state, self._work, self._rule, *order)
         if not taken:
             self._rule[STEP] -= 1
             what = f"the loss is {loss}" if not np.isfinite(loss) else "a parameter would become NaN or infinite"
@@ -263,13 +264,17 @@ def fit(
             bar.start(epoch)
             started = time.perf_counter()
             total = 0.0
-            for batch, (X_batch, y_batch) in enumerate(batches(X, y, batch_size, rng), 1):
-                try:
-                    batch_loss = trainer._step(X_batch, y_batch)
+            order = rng.permutation(len(X))
+            y_in_order = y[order]
+            for start in range(0, len(X), batch_size):
+                rows = order[start : start + batch_size]
+                try:  # the step gathers the rows of X, on all threads
+                    batch_loss = trainer._step(X, y_in_order[start : start + batch_size], rows)
                 except DivergenceError as error:
+                    batch = start // batch_size + 1
                     raise DivergenceError(f"epoch {epoch}, batch {batch}: {error}", history) from None
-                total += batch_loss * len(X_batch)
-                bar.advance(len(X_batch), batch_loss)
+                total += batch_loss * len(rows)
+                bar.advance(len(rows), batch_loss)
             seconds = time.perf_counter() - started
 
             validation_loss: float | None = None
@@ -277,6 +282,7 @@ def fit(
             if validation is not None:
                 validation_loss, values = _evaluate(net, X_held_out, y_held_out, loss, measures)
                 if not np.isfinite(validation_loss):
+                    batch = -(-len(X) // batch_size)
                     message = f"epoch {epoch}, after batch {batch}: the validation loss is {validation_loss}"
                     raise DivergenceError(f"{message}; the parameters are finite, but too large.", history)
             elif measures:

@@ -10,14 +10,16 @@ No two threads ever add into one number: the bits are the same for any number of
 
 Arrays, for P parameters in L layers (see ``layers``), N samples and S = the sum of the layers' outputs::
 
-    X          (N, m)             inputs                                                            read
+    X          (N or more, m)     inputs                                                            read
+    order      int64 (N,) or (0,) the rows of X that are the batch, in this order; none: X is       read
     labels     int64 (N,) or (0,) targets, as the loss takes them (see ``losses``)                  read
     targets    (N, n) or (0, n)   the same                                                          read
     layers     int64 (L, 6)       the layer table                                                   read
     parameters (P,)               W and b of all layers                                             updated
     state      (1 + moments, P)   gradient, then the optimizer's moments (see ``updates``)          updated
-    work       (2 S + 1, C)       C ≥ N. In its flat memory a layer's outputs lie at C · OUTPUTS_AT, their
-                                  gradients C · S further on, and the samples' losses in the last row     overwritten
+    work       (2 S + 1 + m, C)   C ≥ N. In its flat memory a layer's outputs lie at C · OUTPUTS_AT, their
+                                  gradients C · S further on, then the samples' losses, and last the
+                                  batch's inputs, where they come from `order`                      overwritten
 """
 
 import numpy as np
@@ -45,29 +47,29 @@ INTEGERS, TABLE, RULE = types.int64[::1], types.int64[:, ::1], types.float64[::1
 
 
 @kernel(parallel=True)
-def train_step(X, labels, targets, loss, layers, parameters, state, work, rule, threads):
+def train_step(X, order, labels, targets, loss, layers, parameters, state, work, rule, threads):
     """Take one step by `rule`; return the mean loss before it, and whether the step was taken.
 
     It is not taken where the loss or an updated parameter is not finite: the parameters are then as they were. With
     the rule KEEP there is no update, and state[0] holds the gradient of the mean loss.
     """
     if threads == 1:
-        pass_of_rows(X, labels, targets, loss, layers, parameters, work, 0, 1)
+        pass_of_rows(X, order, labels, targets, loss, layers, parameters, work, 0, 1)
     else:
         for share in prange(threads):
-            pass_of_rows(X, labels, targets, loss, layers, parameters, work, share, threads)
+            pass_of_rows(X, order, labels, targets, loss, layers, parameters, work, share, threads)
 
-    N = X.shape[0]
-    total = sum_of_losses(work, N)
+    N = batch_size(X, order)
+    total = sum_of_losses(layers, work, N)
     if not np.isfinite(total) and rule[CODE] != KEEP:
         return total / N, False
 
     overflow = 0.0
     if threads == 1:
-        overflow += pass_of_parameters(X, layers, parameters, state, work, rule, 0, 1)
+        overflow += pass_of_parameters(X, order, layers, parameters, state, work, rule, 0, 1)
     else:
         for share in prange(threads):
-            overflow += pass_of_parameters(X, layers, parameters, state, work, rule, share, threads)
+            overflow += pass_of_parameters(X, order, layers, parameters, state, work, rule, share, threads)
 
     if overflow != 0:  # NaN where a parameter is not finite
         for p in range(parameters.shape[0]):
@@ -77,17 +79,25 @@ def train_step(X, labels, targets, loss, layers, parameters, state, work, rule, 
 
 
 @kernel
-def sum_of_losses(work, N):
+def batch_size(X, order):
+    """Return N."""
+    return order.shape[0] if order.shape[0] > 0 else X.shape[0]
+
+
+@kernel
+def sum_of_losses(layers, work, N):
     """Return Σ_i J⁽ⁱ⁾ in float64."""
+    J = losses(layers, work)
     total = 0.0
     for i in range(N):
-        total += work[work.shape[0] - 1, i]
+        total += J[i]
     return total
 
 
 @kernel(
     once=lambda real: (
         real[:, ::1],
+        INTEGERS,
         INTEGERS,
         real[:, ::1],
         types.intp,
@@ -98,12 +108,25 @@ def sum_of_losses(work, N):
         types.intp,
     )
 )
-def pass_of_rows(X, labels, targets, loss, layers, parameters, work, share, shares):
+def pass_of_rows(X, order, labels, targets, loss, layers, parameters, work, share, shares):
     """Pass 1 for a share of the rows, in blocks."""
-    first, end = share_of(X.shape[0], share, shares)
+    first, end = share_of(batch_size(X, order), share, shares)
     for r in range(first, end, ROWS):
         s = min(end, r + ROWS)
-        forward_and_back(X[r:s], labels[r:s], targets[r:s], loss, layers, parameters, work, r, s)
+        if order.shape[0] > 0:
+            gather(X, order[r:s], inputs(layers, work)[r:s])
+        forward_and_back(
+            batch(X, order, layers, work)[r:s], labels[r:s], targets[r:s], loss, layers, parameters, work, r, s
+        )
+
+
+@kernel
+def gather(X, order, rows):
+    """Copy rows of X in an order."""
+    for i in range(order.shape[0]):
+        source, target = X[order[i]], rows[i]
+        for k in range(source.shape[0]):
+            target[k] = source[k]
 
 
 @kernel
@@ -120,7 +143,7 @@ def forward_and_back(X, labels, targets, loss, layers, parameters, work, r, s):
             forward_rows(outputs(layers, work, layer - 1)[r:s], W, b, layers[layer, ACTIVATION], Y)
 
     Y, dY = outputs(layers, work, last)[r:s], gradients(layers, work, last)[r:s]
-    loss_rows(loss, Y, labels, targets, losses(work)[r:s], dY)
+    loss_rows(loss, Y, labels, targets, losses(layers, work)[r:s], dY)
     multiply_by_derivative(layers[last, ACTIVATION], Y, dY)
 
     for layer in range(last, 0, -1):
@@ -132,6 +155,7 @@ def forward_and_back(X, labels, targets, loss, layers, parameters, work, r, s):
 @kernel(
     once=lambda real: (
         real[:, ::1],
+        INTEGERS,
         TABLE,
         real[::1],
         real[:, ::1],
@@ -141,13 +165,14 @@ def forward_and_back(X, labels, targets, loss, layers, parameters, work, r, s):
         types.intp,
     )
 )
-def pass_of_parameters(X, layers, parameters, state, work, rule, share, shares):
+def pass_of_parameters(X, order, layers, parameters, state, work, rule, share, shares):
     """Pass 2 for a share of the parameters: ① or ② over the whole batch, and the update, in blocks.
 
     Shares are equal in the number of parameters, and so nearly in work. A row of a W belongs to the share in which its
     tile starts.
     """
-    P = parameters.shape[0]
+    N, P = batch_size(X, order), parameters.shape[0]
+    X = batch(X, order, layers, work)[:N]
     start, end = P * share // shares, P * (share + 1) // shares
     overflow = parameters.dtype.type(0)
     for layer in range(layers.shape[0]):
@@ -161,7 +186,7 @@ def pass_of_parameters(X, layers, parameters, state, work, rule, share, shares):
             overflow += update(rule, parameters, state, at + k0 * n_out, at + k1 * n_out)
         at = layers[layer, BIAS_AT]
         if start <= at < end:
-            bias_gradient_outputs(gradients(layers, work, layer)[: X.shape[0]], bias(layers, state[0], layer), 0, n_out)
+            bias_gradient_outputs(gradients(layers, work, layer)[:N], bias(layers, state[0], layer), 0, n_out)
             overflow += update(rule, parameters, state, at, at + n_out)
     return overflow
 
@@ -178,35 +203,55 @@ def row_at(layers, layer, place):
 @kernel
 def gradient_of_weights(X, layers, state, work, layer, k0, k1):
     """② for rows k0 to k1 of a layer's dW."""
-    dY, dW = gradients(layers, work, layer)[: X.shape[0]], weights(layers, state[0], layer)
+    N = X.shape[0]
+    dY, dW = gradients(layers, work, layer)[:N], weights(layers, state[0], layer)
     if layer == 0:
         weight_gradient_inputs(X, dY, dW, k0, k1)
     else:
-        weight_gradient_inputs(outputs(layers, work, layer - 1)[: X.shape[0]], dY, dW, k0, k1)
+        weight_gradient_inputs(outputs(layers, work, layer - 1)[:N], dY, dW, k0, k1)
+
+
+@view
+def part(work, place, columns):
+    """Return the rows (C, columns) that lie C · place entries into the memory of `work`."""
+    C = work.shape[1]
+    return work.reshape(work.size)[C * place : C * (place + columns)].reshape(C, columns)
 
 
 @view
 def outputs(layers, work, layer):
-    """Return a layer's part of `work`, (C, n_out): its outputs Y."""
-    C = work.shape[1]
-    start = C * layers[layer, OUTPUTS_AT]
-    n_out = layers[layer, N_OUT]
-    return work.reshape(work.size)[start : start + C * n_out].reshape(C, n_out)
+    """Return a layer's outputs Y (C, n_out)."""
+    return part(work, layers[layer, OUTPUTS_AT], layers[layer, N_OUT])
 
 
 @view
 def gradients(layers, work, layer):
-    """Return a layer's part of `work`, (C, n_out): ∂J⁽ⁱ⁾/∂y⁽ⁱ⁾ before its activation."""
-    C = work.shape[1]
-    start = C * (layers[layer, OUTPUTS_AT] + work.shape[0] // 2)
-    n_out = layers[layer, N_OUT]
-    return work.reshape(work.size)[start : start + C * n_out].reshape(C, n_out)
+    """Return ∂J⁽ⁱ⁾/∂y⁽ⁱ⁾ before a layer's activation, (C, n_out)."""
+    return part(work, all_outputs(layers) + layers[layer, OUTPUTS_AT], layers[layer, N_OUT])
 
 
 @view
-def losses(work):
-    """Return the samples' losses J⁽ⁱ⁾, the last row of `work`."""
-    return work[work.shape[0] - 1]
+def losses(layers, work):
+    """Return the samples' losses J⁽ⁱ⁾ (C,)."""
+    return work[2 * all_outputs(layers)]
+
+
+@view
+def inputs(layers, work):
+    """Return where a batch's inputs are gathered, (C, m)."""
+    return part(work, 2 * all_outputs(layers) + 1, layers[0, N_IN])
+
+
+@view
+def batch(X, order, layers, work):
+    """Return the batch's inputs: those of `order`, once they are gathered, or X."""
+    return inputs(layers, work) if order.shape[0] > 0 else X
+
+
+@view
+def all_outputs(layers):
+    """Return S, the sum of the layers' outputs."""
+    return layers[-1, OUTPUTS_AT] + layers[-1, N_OUT]
 
 
 @kernel(parallel=True)
