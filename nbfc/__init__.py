@@ -5,8 +5,9 @@ from nbfc.errors import DivergenceError, ModelFormatError
 from nbfc.history import Epoch, History
 from nbfc.network import MLP
 from nbfc.optimizers import SGD, Adam, AdamW
+from nbfc.sampling import batches
 from nbfc.serialization import load, save
-from nbfc.training import Trainer, batches, fit
+from nbfc.training import Trainer, fit
 
 __all__ = [
     "MLP",

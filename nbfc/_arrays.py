@@ -60,9 +60,7 @@ def is_normal(array: Any, dtype: np.dtype[Any], *columns: int) -> bool:
 
     It asks in half a microsecond what other checks take several to find out, which a small step would notice.
     """
-    return (
-        type(array) is np.ndarray and array.dtype is dtype and array.shape[1:] == columns and array.flags.carray  # type: ignore[no-any-return]
-    )
+    return type(array) is np.ndarray and array.dtype is dtype and array.shape[1:] == columns and array.flags.carray
 
 
 def normal(array: Array, dtype: npt.DTypeLike) -> Array:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -16,7 +15,7 @@ from nbfc._checks import choice, seeded
 from nbfc.architecture import check_activations, check_widths
 from nbfc.initializers import FITTING, INITIALIZERS, initial_weights
 from nbfc.kernels import layers, step
-from nbfc.kernels._jit import launch
+from nbfc.kernels._jit import MOST_THREADS, launch
 from nbfc.kernels.elementwise import ACTIVATIONS
 from nbfc.kernels.updates import CODE, FOURTH, KEEP
 from nbfc.losses import check_targets, kernel_arguments
@@ -222,7 +221,7 @@ class MLP:
         work = self._idle.pop() if self._idle else None
         size = 2 * min(len(X), step.ROWS) * self._widest
         if work is None or work.shape[1] < size:
-            work = np.empty((numba.config.NUMBA_NUM_THREADS, size), self._dtype)
+            work = np.empty((MOST_THREADS, size), self._dtype)
         flops = 2 * len(X) * self._parameters.size
         launch(step.predict, flops, X, self._layers, self._parameters, work, Y)
         self._idle.append(work)

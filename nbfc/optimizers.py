@@ -5,6 +5,7 @@ one optimizer can serve several networks. The update rules are in ``nbfc.kernels
 """
 
 from dataclasses import dataclass
+
 import numpy as np
 
 from nbfc._arrays import Array

@@ -128,7 +128,7 @@ ORDER = [
     ("__main__", "commands"),
     ("training", "serialization", "tables"),
     ("network", "metrics", "history"),
-    ("architecture", "datasets", "errors", "initializers", "losses", "optimizers"),
+    ("architecture", "datasets", "errors", "initializers", "losses", "optimizers", "sampling"),
     ("kernels",),
     ("_arrays", "_checks"),
 ]

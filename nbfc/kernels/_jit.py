@@ -70,7 +70,8 @@ def kernel(
     loops: Any = PARALLEL if parallel else False
     # Arrays stay with the caller, so nothing counts references to them (a third of a small step's time), and nothing
     # can be allocated: Numba would refuse to compile it.
-    dispatcher: Any = numba.njit(
+    njit: Any = numba.njit
+    dispatcher = njit(
         function,
         parallel=loops,
         _nrt=parallel,
@@ -132,8 +133,9 @@ def _by_address(dispatcher: Any, argument_types: Callable[[Any], tuple[Any, ...]
 
         return result(types.StarArgTuple(arguments)), codegen
 
-    call.dispatcher, call.compiled = dispatcher, compiled
-    return call
+    by_address: Any = call
+    by_address.dispatcher, by_address.compiled = dispatcher, compiled
+    return by_address
 
 
 REALS = (types.float32, types.float64)
@@ -146,7 +148,7 @@ def _name(dispatcher: Any, real: Any) -> str:
 def _real_of(arguments: Any) -> Any:
     """Return the first type of floating-point numbers that a kernel's arguments have."""
     for argument in arguments:
-        parts = argument.types if isinstance(argument, types.BaseTuple) else [getattr(argument, "dtype", argument)]
+        parts = getattr(argument, "types", [getattr(argument, "dtype", argument)])  # of a tuple, or of an array
         for part in parts:
             if part in REALS:
                 return part
@@ -157,7 +159,7 @@ def _called_by_address(function: Callable[..., Any]) -> list[Any]:
     """Return what a function's code, or the code of a kernel that it calls, calls by address."""
     found = []
     for name in function.__code__.co_names:
-        value = function.__globals__.get(name)
+        value: Any = function.__globals__.get(name)
         if hasattr(value, "compiled"):
             found.append(value)
         elif hasattr(value, "py_func"):
@@ -226,6 +228,8 @@ def _warn_once(what: str) -> None:
 
 
 # ---- threads --------------------------------------------------------------------------------------------------------
+
+MOST_THREADS: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
 
 _launching = threading.Lock()
 _in_forked_child = False

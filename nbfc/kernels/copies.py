@@ -5,8 +5,9 @@ from numba import types
 from numba.extending import intrinsic
 
 from nbfc.kernels._jit import kernel
+from nbfc.kernels.memory import lanes, size_of
 from nbfc.kernels.tile import MATRIX, Matrix, tile_rows
-from nbfc.kernels.vectors import INT, MOST_VECTORS, Vectors, lanes, size_of
+from nbfc.kernels.vectors import INT, MOST_VECTORS, Vectors
 from nbfc.kernels.vectors import target as target_of
 
 
@@ -30,8 +31,22 @@ def copy_panel(B, K, columns, panel, number):
 
 
 @kernel
+def copy_columns(B, K, n, panel, pitch, number):
+    """Copy n ≤ lanes columns of B to `panel`, each as a row, `pitch` entries apart; return where they lie.
+
+    B's columns are neighbours. `lanes` rows of it are written.
+    """
+    size, step = size_of(number), lanes(number)
+    for k in range(0, K, step):
+        for j in range(0, n, step):
+            source = Matrix(B.address + (k * B.row + j) * size, B.row, 1)
+            copy_transposed(source, Matrix(panel + (j * pitch + k) * size, pitch, 1), K - k, n - j, number)
+    return Matrix(panel, 1, pitch)
+
+
+@kernel
 def copy_tiles(A, M, K, tiles, number):
-    """Copy M rows of A, whose rows are neighbours, to `tiles`: for each tile K columns of as many entries as it has rows.
+    """Copy M rows of A, which are neighbours, to `tiles`: for each tile K columns of as many entries as it has rows.
 
     Return where the first tile lies. Entries of rows that A does not have are not written.
     """

@@ -87,7 +87,7 @@ def weight_gradient(X, dY, dW, threads):
 
 @kernel
 def input_gradient_rows(dY, W, activation, X, dX):
-    """③ ∂J/∂x = w × ∂J/∂y: row i of dX is W · ∂J⁽ⁱ⁾/∂y⁽ⁱ⁾. Then the derivative of the activation whose values X holds."""
+    """③ ∂J/∂x = w × ∂J/∂y: row i of dX is W · ∂J⁽ⁱ⁾/∂y⁽ⁱ⁾. Times the derivative at X of its activation."""
     if activation == RELU:
         multiply_mask(dY, W.T, X, dX)
     else:

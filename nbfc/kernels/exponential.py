@@ -72,7 +72,7 @@ def split(x):
 @overload(split, inline="always")
 def _split(x):
     real = np.float32 if x == types.float32 else np.float64
-    per_ln2, ln2_high, ln2_low = real(1.4426950408889634), *(real(part) for part in LN2[x])
+    per_ln2, ln2_high, ln2_low = (real(number) for number in (1.4426950408889634, *LN2[x]))
 
     def split(x):
         n = whole(x * per_ln2)

@@ -6,11 +6,12 @@ rows in memory, or its rows are so far apart that they share cache sets and memo
 is A where it is a transpose with far columns, tile by tile. Copies lie on the stack: nothing is allocated.
 """
 
-import numpy as np
 from numba import types
 
 from nbfc.kernels._jit import kernel
-from nbfc.kernels.copies import copy_panel, copy_tiles
+from nbfc.kernels.copies import copy_columns, copy_panel, copy_tiles
+from nbfc.kernels.dot import MOST_COLUMNS, make_dot
+from nbfc.kernels.memory import address_of, lanes, read, size_of, stack_bytes, write
 from nbfc.kernels.tile import (
     BIAS,
     LOW,
@@ -29,7 +30,7 @@ from nbfc.kernels.tile import (
     make_tile,
     tile_rows,
 )
-from nbfc.kernels.vectors import MOST_VECTORS, address_of, lanes, size_of, stack_bytes, write
+from nbfc.kernels.vectors import MOST_VECTORS
 
 # Terms of a sum that copies are made for at a time: a panel of B is then 96 KiB with the widest registers, and stays
 # in a second-level cache beside A and C.
@@ -38,9 +39,11 @@ DEPTH = 512
 # that they stay in a second-level cache.
 MOST_ROWS = 256
 # Copies are made for rows of B, or columns of A, that are this many bytes apart, if they are used often enough.
-FAR_APART = 2048
+FAR_ROWS, FAR_COLUMNS = 2048, 512
 ROWS_TO_COPY_FOR = 32
-PANELS_TO_COPY_FOR = 2
+VECTORS_TO_COPY_FOR = 3
+# With so few columns vectors run along k instead (see ``dot``), where the sums have terms for so many vectors.
+NARROW, VECTORS_TO_SUM = 8, 4
 
 WIDEST = 64  # bytes of the widest vector register there is
 PANEL = DEPTH * MOST_VECTORS * WIDEST
@@ -48,6 +51,7 @@ TILES = 2**18
 
 tall_1, tall_2, tall_3 = (make_tile(TALL, vectors) for vectors in (1, 2, 3))
 low_1, low_2, low_3 = (make_tile(LOW, vectors) for vectors in (1, 2, 3))
+(dot_1, rows_1), (dot_4, rows_4) = make_dot(1), make_dot(MOST_COLUMNS)
 row_4, row_8 = (make_tile(ROW, vectors) for vectors in (4, 8))
 
 
@@ -71,7 +75,7 @@ def multiply_scale(A, B, scale, Y):
 
 @kernel
 def mean_of_rows(B, y):
-    """Y ← 1/N Σ_i B[i], for B (N, n) and y (n,): the product with a row of ones, of which there is but one in memory."""
+    """y ← 1/N Σ_i B[i], for B (N, n) and y (n,): the product with a row of ones, of which one is in memory."""
     number = y.dtype.type(1)
     one = stack_bytes(8)
     write(one, number)
@@ -100,14 +104,21 @@ def multiply_at(A, B, Y, M, n, K, ends):
     number = ends.scale
     size = size_of(number)
     panel, tiles = stack_bytes(PANEL), stack_bytes(TILES)
+    if n <= NARROW and VECTORS_TO_SUM * lanes(number) <= K:
+        if A.column == 1:
+            multiply_narrow(A, B, Y, M, n, K, ends, panel)
+            return
+        if ends.start == ZERO and ends.finish != MASK:
+            multiply_turned(A, B, Y, M, n, K, ends, panel)
+            return
     if M == 1 and B.column == 1:
-        multiply_row(A, B, Y, n, K, ends, number)
+        multiply_row(A, B, Y, n, K, ends)
         return
-    copy_A = A.row == 1 and A.column * size >= FAR_APART and n > PANELS_TO_COPY_FOR * MOST_VECTORS * lanes(number)
+    copy_A = A.row == 1 and A.column * size >= FAR_COLUMNS and n > VECTORS_TO_COPY_FOR * lanes(number)
     block = TILES // (DEPTH * size) if copy_A else MOST_ROWS
     for i in range(0, M, block):
         rows = min(block, M - i)
-        copy_B = B.column != 1 or (B.row * size >= FAR_APART and rows >= ROWS_TO_COPY_FOR)
+        copy_B = B.column != 1 or (B.row * size >= FAR_ROWS and rows >= ROWS_TO_COPY_FOR)
         depth = min(K, DEPTH) if copy_A or copy_B else K
         for k in range(0, K, depth):
             terms = min(depth, K - k)
@@ -167,8 +178,9 @@ def multiply_panel(A, tile, B, Y, M, columns, K, ends):
 
 
 @kernel
-def multiply_row(A, B, Y, n, K, ends, number):
-    """Multiply one row, a few wide tiles at a time: more sums than a tile of one row and few columns would keep going."""
+def multiply_row(A, B, Y, n, K, ends):
+    """Multiply one row by wide tiles: a narrow one of one row would have too few sums to keep the CPU busy."""
+    number = ends.scale
     size, width = size_of(number), 8 * lanes(number)
     for j in range(0, n, width):
         columns, shift = min(width, n - j), j * size
@@ -178,3 +190,54 @@ def multiply_row(A, B, Y, n, K, ends, number):
             row_8(A, b, y, 1, columns, K, some)
         else:
             row_4(A, b, y, 1, columns, K, some)
+
+
+@kernel
+def multiply_narrow(A, B, Y, M, n, K, ends, panel):
+    """Multiply by few columns, of which a copy is made where they are not contiguous."""
+    size = size_of(ends.scale)
+    depth = K if B.row == 1 else DEPTH
+    for k in range(0, K, depth):
+        terms = min(depth, K - k)
+        start = ends.start if k == 0 else OLD
+        finish = ends.finish if k + terms == K else STORE
+        b = Matrix(B.address + k * size, 1, B.column)
+        if B.row != 1:
+            b = copy_columns(Matrix(B.address + k * B.row * size, B.row, 1), terms, n, panel, DEPTH, ends.scale)
+        for j in range(0, n, MOST_COLUMNS):
+            columns, shift = min(MOST_COLUMNS, n - j), j * size
+            some = Ends(start, ends.bias + shift, finish, ends.mask + shift, ends.scale)
+            a, y = Matrix(A.address + k * size, A.row, 1), Matrix(Y.address + shift, Y.row, 1)
+            multiply_columns(a, Matrix(b.address + j * b.column * size, 1, b.column), y, M, columns, terms, some)
+
+
+@kernel
+def multiply_columns(A, B, Y, M, columns, K, ends):
+    """Go over the rows of A and Y, for as many columns as one tile of ``dot`` has."""
+    size = size_of(ends.scale)
+    rows = rows_1() if columns == 1 else rows_4()
+    for i in range(0, M, rows):
+        a, y = Matrix(A.address + i * A.row * size, A.row, 1), Matrix(Y.address + i * Y.row * size, Y.row, 1)
+        some = Ends(ends.start, ends.bias, ends.finish, ends.mask + i * Y.row * size, ends.scale)
+        if columns == 1:
+            dot_1(a, B, y, M - i, columns, K, some)
+        else:
+            dot_4(a, B, y, M - i, columns, K, some)
+
+
+@kernel
+def multiply_turned(A, B, Y, M, n, K, ends, panel):
+    """Multiply by few columns where A is a transpose: Yᵀ = Bᵀ Aᵀ has few long rows. They are turned round by parts."""
+    size, width = size_of(ends.scale), MOST_VECTORS * lanes(ends.scale)
+    a = Matrix(B.address, B.column, B.row)
+    if n == 1:
+        multiply_row(a, Matrix(A.address, A.column, 1), Matrix(Y.address, 0, 1), M, K, ends)
+        return
+    for j in range(0, M, width):
+        columns = min(width, M - j)
+        b = Matrix(A.address + j * size, A.column, 1)
+        multiply_panel(a, tile_rows() * B.column, b, Matrix(panel, width, 1), n, columns, K, ends)
+        for column in range(columns):
+            for row in range(n):
+                number = read(panel + (row * width + column) * size, ends.scale)
+                write(Y.address + ((j + column) * Y.row + row) * size, number)

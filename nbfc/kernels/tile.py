@@ -110,17 +110,9 @@ def write_tile(vector, rows, vectors, args):
     def each(body):
         return [body(r, v) for r in range(rows) for v in range(vectors)]
 
-    there = [builder.icmp_signed("<", INT(r), actual_rows) for r in range(1, rows)]
-
-    def addresses(first, stride):
-        found = [first]
-        for row in there:
-            found.append(builder.add(found[-1], builder.select(row, stride, INT(0))))
-        return found
-
     def body(masks):
-        a = addresses(a_address, vector.bytes(a_row))
-        c = addresses(c_address, vector.bytes(c_row))
+        a = vector.addresses(a_address, a_row, rows, actual_rows)
+        c = vector.addresses(c_address, c_row, rows, actual_rows)
         a_step, b_step = vector.bytes(a_column), vector.bytes(b_row)
 
         def load(address, v):
@@ -134,25 +126,14 @@ def write_tile(vector, rows, vectors, args):
 
         sums = vector.choose(start, [lambda: each(lambda r, v: vector.zeros), bias, old])
 
-        before = builder.block
-        head, inner, after = (builder.append_basic_block(name) for name in ("k", "k.body", "k.after"))
-        builder.branch(head)
-        builder.position_at_end(head)
-        starts = [INT(0), INT(0), b_address, *sums]
-        phis = [builder.phi(value.type) for value in starts]
-        for phi, value in zip(phis, starts, strict=True):
-            phi.add_incoming(value, before)
-        k, a_offset, b_row_address, *totals = phis
-        builder.cbranch(builder.icmp_signed("<", k, K), inner, after)
-        builder.position_at_end(inner)
-        b = [load(b_row_address, v) for v in range(vectors)]
-        entries = [vector.spread(vector.scalar(builder.add(address, a_offset))) for address in a]
-        new = each(lambda r, v: vector.multiply_add(entries[r], b[v], totals[r * vectors + v]))
-        ends_of_loop = [builder.add(k, INT(1)), builder.add(a_offset, a_step), builder.add(b_row_address, b_step), *new]
-        for phi, value in zip(phis, ends_of_loop, strict=True):
-            phi.add_incoming(value, inner)
-        builder.branch(head)
-        builder.position_at_end(after)
+        def add(k, state):
+            a_offset, b_row_address, *totals = state
+            b = [load(b_row_address, v) for v in range(vectors)]
+            entries = [vector.spread(vector.scalar(builder.add(address, a_offset))) for address in a]
+            new = each(lambda r, v: vector.multiply_add(entries[r], b[v], totals[r * vectors + v]))
+            return [builder.add(a_offset, a_step), builder.add(b_row_address, b_step), *new]
+
+        _, _, _, *totals = vector.loop(K, INT(1), [INT(0), b_address, *sums], add)
 
         def store():
             return totals

@@ -1,19 +1,13 @@
-"""Vector registers for compiled code: what the CPU has, and instructions that Numba's own code does not use well.
+"""Vector registers: what the CPU that Numba compiles for has, and a writer of instructions on vectors.
 
-The number of registers and their width follow the CPU that Numba compiles for. Memory is given by addresses, as
-signed 64-bit integers: a block of a matrix is then the same few numbers wherever it was cut from.
+The tiles are written with it, where Numba's own loops stop far below the machine's speed.
 """
 
 from functools import cache
 from typing import NamedTuple
 
 import llvmlite.binding as llvm
-import numpy as np
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
-
-from nbfc.kernels._jit import kernel
 
 INT, _LANE = ir.IntType(64), ir.IntType(32)
 
@@ -49,57 +43,6 @@ def _target(triple, cpu, features):
 def target(context):
     """Return the `Target` that Numba compiles for."""
     return _target(*context.codegen().magic_tuple())
-
-
-@kernel
-def address_of(array):
-    """Return the address of an array's first entry, as a signed integer: sums of both kinds would be floats."""
-    return np.int64(array.ctypes.data)
-
-
-@intrinsic
-def lanes(typingctx, number):
-    """Return how many entries of number's type a vector register holds."""
-
-    def codegen(context, builder, signature, args):
-        return INT(target(context).width // (signature.args[0].bitwidth // 8))
-
-    return types.intp(number), codegen
-
-
-@intrinsic
-def size_of(typingctx, number):
-    """Return the bytes of an entry of number's type."""
-
-    def codegen(context, builder, signature, args):
-        return INT(signature.args[0].bitwidth // 8)
-
-    return types.intp(number), codegen
-
-
-@intrinsic
-def write(typingctx, address, number):
-    """Write a number to an address."""
-
-    def codegen(context, builder, signature, args):
-        pointer = builder.inttoptr(args[0], args[1].type.as_pointer())
-        builder.store(args[1], pointer, align=signature.args[1].bitwidth // 8)
-        return context.get_dummy_value()
-
-    return types.void(types.intp, number), codegen
-
-
-@intrinsic(prefer_literal=True)
-def stack_bytes(typingctx, count):
-    """Return the address of so many bytes, aligned to 64, that are the caller's until it returns; count is constant."""
-
-    def codegen(context, builder, signature, args):
-        with builder.goto_entry_block():
-            memory = builder.alloca(ir.ArrayType(ir.IntType(8), count.literal_value))
-            memory.align = 64
-        return builder.ptrtoint(memory, INT)
-
-    return types.intp(count), codegen
 
 
 class Vectors:
@@ -188,6 +131,42 @@ class Vectors:
                 body([None] * vectors)
             with otherwise:
                 some()
+
+    def addresses(self, first, stride, count, actual=None):
+        """Return `count` addresses, `stride` entries apart; from the `actual` number on the last one again."""
+        builder, found, step = self.builder, [first], self.bytes(stride)
+        for r in range(1, count):
+            there = None if actual is None else builder.icmp_signed("<", INT(r), actual)
+            found.append(builder.add(found[-1], step if there is None else builder.select(there, step, INT(0))))
+        return found
+
+    def loop(self, end, step, values, body):
+        """Write a loop over k from 0 to `end`, whose body gives the next values; return k and the values after it."""
+        builder, before = self.builder, self.builder.block
+        head, inner, after = (builder.append_basic_block(name) for name in ("k", "k.body", "k.after"))
+        builder.branch(head)
+        builder.position_at_end(head)
+        phis = [builder.phi(value.type) for value in (INT(0), *values)]
+        for phi, value in zip(phis, (INT(0), *values), strict=True):
+            phi.add_incoming(value, before)
+        builder.cbranch(builder.icmp_signed("<", phis[0], end), inner, after)
+        builder.position_at_end(inner)
+        for phi, value in zip(phis, (builder.add(phis[0], step), *body(phis[0], phis[1:])), strict=True):
+            phi.add_incoming(value, builder.block)
+        builder.branch(head)
+        builder.position_at_end(after)
+        return phis
+
+    def sum(self, value):
+        """Return the sum of a vector's lanes, by halves."""
+        count = self.lanes
+        while count > 1:
+            count //= 2
+            places = ir.Constant(ir.VectorType(_LANE, count), list(range(count)))
+            upper = ir.Constant(ir.VectorType(_LANE, count), list(range(count, 2 * count)))
+            halves = [self.builder.shuffle_vector(value, value, part) for part in (places, upper)]
+            value = self.builder.fadd(*halves)
+        return self.builder.extract_element(value, _LANE(0))
 
     def choose(self, code, options):
         """Return the values that ``options[code]()`` writes; each option returns as many."""

@@ -1,0 +1,111 @@
+"""The tile for products with few columns, where a tile of ``tile`` would leave most lanes of its vectors empty.
+
+Contract. As in ``tile``, but the vectors run along k::
+
+                          columns
+                          ┌─┐
+                          │B│  column j, read as vectors
+                          └─┘
+        ┌─────────────┐   ┌─┐
+   rows │ A  row r    │   │C│   rows · columns registers, of which each
+        └─────────────┘   └─┘   becomes one number at the end
+
+A's rows are contiguous, and so are B's columns: B[k, j] lies at B.address + (j · B.column + k) · size. A sum is taken
+lane by lane, in the order of k, and then over the lanes, by halves. That order depends on the number of lanes alone.
+Where there are fewer rows or columns than the tile has, the last one is computed again in their place.
+"""
+
+from numba import types
+from numba.extending import intrinsic
+
+from nbfc.kernels.tile import MATRIX, fields
+from nbfc.kernels.vectors import INT, Vectors, target
+
+MOST_COLUMNS = 4
+
+
+def rows_of(context, columns):
+    """Return how many rows a tile has, so that its sums leave some registers free."""
+    return target(context).rows // (1 if columns == 1 else 2)
+
+
+def make_dot(columns):
+    """Return the tile of up to so many columns, for compiled code, and an intrinsic that tells its number of rows."""
+
+    @intrinsic
+    def rows(typingctx):
+        def codegen(context, builder, signature, args):
+            return INT(rows_of(context, columns))
+
+        return types.intp(), codegen
+
+    @intrinsic
+    def dot(typingctx, A, B, C, rows, columns_there, K, ends):
+        def codegen(context, builder, signature, args):
+            real = context.get_value_type(signature.args[-1].types[-1])
+            write_dot(Vectors(context, builder, real), rows_of(context, columns), columns, args)
+            return context.get_dummy_value()
+
+        return types.void(MATRIX, MATRIX, MATRIX, types.intp, types.intp, types.intp, ends), codegen
+
+    return dot, rows
+
+
+def write_dot(vector, rows, columns, args):
+    """Write a tile's instructions, for its largest number of rows."""
+    A, B, C, actual_rows, actual_columns, K, ends = args
+    builder = vector.builder
+    a_address, a_row, _ = fields(builder, A)
+    b_address, _, b_column = fields(builder, B)
+    c_address, c_row, _ = fields(builder, C)
+    a = vector.addresses(a_address, a_row, rows, actual_rows)
+    b = vector.addresses(b_address, b_column, columns, actual_columns)
+    places = vector.addresses(INT(0), INT(1), columns, actual_columns)
+    c = vector.addresses(c_address, c_row, rows, actual_rows)
+    entries = [(r, j) for r in range(rows) for j in range(columns)]
+
+    def add(totals, offset, mask=None):
+        left = [vector.load(builder.add(address, offset), 0, mask) for address in a]
+        right = [vector.load(builder.add(address, offset), 0, mask) for address in b]
+        return [vector.multiply_add(left[r], right[j], total) for (r, j), total in zip(entries, totals, strict=True)]
+
+    lanes = INT(vector.lanes)
+    whole = builder.sub(K, builder.srem(K, lanes))
+    k, *totals = vector.loop(whole, lanes, [vector.zeros] * len(entries), lambda k, sums: add(sums, vector.bytes(k)))
+    totals = add(totals, vector.bytes(k), vector.mask(builder.sub(K, whole)))
+    sums = [vector.sum(total) for total in totals]
+    finish_numbers(vector, sums, entries, c, c_address, places, ends)
+
+
+def finish_numbers(vector, sums, entries, c, c_address, places, ends):
+    """Add what the sums start with, finish them, and write them to C."""
+    builder, number, zero = vector.builder, vector.number, vector.number(0.0)
+    start, bias_address, finish, mask_address, factor = fields(builder, ends)
+
+    def place(address, j):
+        return builder.add(address, places[j])
+
+    def old():
+        return [vector.scalar(place(c[r], j)) for r, j in entries]
+
+    def bias():
+        return [vector.scalar(place(bias_address, j)) for _, j in entries]
+
+    starts = vector.choose(start, [lambda: [zero] * len(entries), bias, old])
+    sums = [builder.fadd(first, value) for first, value in zip(starts, sums, strict=True)]
+
+    def relu():
+        return [builder.select(builder.fcmp_ordered("<", value, zero), zero, value) for value in sums]
+
+    def mask():
+        shift = builder.sub(mask_address, c_address)
+        values = [vector.scalar(place(builder.add(c[r], shift), j)) for r, j in entries]
+        keep = [builder.fcmp_ordered(">", value, zero) for value in values]
+        return [builder.select(high, value, zero) for high, value in zip(keep, sums, strict=True)]
+
+    def scale():
+        return [builder.fmul(value, factor) for value in sums]
+
+    for (r, j), value in zip(entries, vector.choose(finish, [lambda: sums, relu, mask, scale]), strict=True):
+        pointer = builder.inttoptr(place(c[r], j), number.as_pointer())
+        builder.store(value, pointer, align=vector.size)

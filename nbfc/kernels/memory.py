@@ -1,0 +1,71 @@
+"""Memory by address, for compiled code: signed 64-bit integers, so that a block is a few numbers wherever it lies."""
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from nbfc.kernels._jit import kernel
+from nbfc.kernels.vectors import INT, target
+
+
+@kernel
+def address_of(array):
+    """Return the address of an array's first entry, as a signed integer: sums of both kinds would be floats."""
+    return np.int64(array.ctypes.data)
+
+
+@intrinsic
+def lanes(typingctx, number):
+    """Return how many entries of number's type a vector register holds."""
+
+    def codegen(context, builder, signature, args):
+        return INT(target(context).width // (signature.args[0].bitwidth // 8))
+
+    return types.intp(number), codegen
+
+
+@intrinsic
+def size_of(typingctx, number):
+    """Return the bytes of an entry of number's type."""
+
+    def codegen(context, builder, signature, args):
+        return INT(signature.args[0].bitwidth // 8)
+
+    return types.intp(number), codegen
+
+
+@intrinsic
+def read(typingctx, address, number):
+    """Return the number, of number's type, at an address."""
+
+    def codegen(context, builder, signature, args):
+        pointer = builder.inttoptr(args[0], args[1].type.as_pointer())
+        return builder.load(pointer, align=signature.args[1].bitwidth // 8)
+
+    return number(types.intp, number), codegen
+
+
+@intrinsic
+def write(typingctx, address, number):
+    """Write a number to an address."""
+
+    def codegen(context, builder, signature, args):
+        pointer = builder.inttoptr(args[0], args[1].type.as_pointer())
+        builder.store(args[1], pointer, align=signature.args[1].bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, number), codegen
+
+
+@intrinsic(prefer_literal=True)
+def stack_bytes(typingctx, count):
+    """Return the address of so many bytes, aligned to 64, that are the caller's until it returns; count is constant."""
+
+    def codegen(context, builder, signature, args):
+        with builder.goto_entry_block():
+            memory = builder.alloca(ir.ArrayType(ir.IntType(8), count.literal_value))
+            memory.align = 64
+        return builder.ptrtoint(memory, INT)
+
+    return types.intp(count), codegen
