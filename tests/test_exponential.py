@@ -8,25 +8,25 @@ from nbfc.kernels.exponential import exp, tanh
 from nbfc.kernels.logarithm import log, log1p
 
 
-@kernel
+@kernel(entry=True)
 def all_exp(x, y):
     for t in range(x.shape[0]):
         y[t] = exp(x[t])
 
 
-@kernel
+@kernel(entry=True)
 def all_tanh(x, y):
     for t in range(x.shape[0]):
         y[t] = tanh(x[t])
 
 
-@kernel
+@kernel(entry=True)
 def all_log(x, y):
     for t in range(x.shape[0]):
         y[t] = log(x[t])
 
 
-@kernel
+@kernel(entry=True)
 def all_log1p(x, y):
     for t in range(x.shape[0]):
         y[t] = log1p(x[t])

@@ -69,3 +69,32 @@ assert result == (expected or train())
 def test_the_thread_count_is_left_as_it_was(python):
     code = "import numba; before = numba.get_num_threads(); train(); assert numba.get_num_threads() == before"
     python(SETUP + code)
+
+
+def test_steps_and_predictions_allocate_nothing_after_the_first(python):
+    """Neither compiled code, by Numba's own count, nor Python, but for a few floats."""
+    code = """
+import tracemalloc
+import numpy as np, nbfc
+from numba.core.runtime import rtsys
+from nbfc.kernels import _jit
+rng = np.random.default_rng(0)
+X, y = rng.standard_normal((300, 20)).astype("f"), rng.standard_normal((300, 3)).astype("f")
+net = nbfc.MLP([20, 600, 3])
+trainer, out = nbfc.Trainer(net, "mse", "adam"), np.empty((300, 3), "f")
+def run(count):
+    for _ in range(count):
+        trainer.step(X, y)
+        net.predict(X, out=out)
+for below in (float("inf"), 0):  # on one thread, and on more
+    _jit.SERIAL_BELOW = below
+    run(2)
+    before = rtsys.get_allocation_stats()
+    tracemalloc.start()
+    run(50)
+    print(tracemalloc.get_traced_memory()[1], *rtsys.get_allocation_stats())
+    tracemalloc.stop()
+    assert rtsys.get_allocation_stats() == before
+"""
+    peaks = [int(line.split()[0]) for line in python(code, NUMBA_NRT_STATS="1").splitlines()]
+    assert max(peaks) < 2000  # bytes: an array of outputs alone would have 3600

@@ -10,6 +10,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,35 +52,33 @@ SERIAL_BELOW = 10_000_000
 def kernel(
     function: Callable[..., Any] | None = None,
     *,
+    entry: bool = False,
     parallel: bool = False,
     reassociate: bool = False,
     once: Callable[[Any], tuple[Any, ...]] | None = None,
 ) -> Any:
     """Compile `function` with this project's options when it is first called, and cache the machine code on disk.
 
-    The GIL is released while it runs. `parallel=True` makes its ``prange`` loops parallel; call it through `launch`.
+    The GIL is released while it runs. Other kernels may call it, and Python too with `entry=True`.
+    `parallel=True` makes its ``prange`` loops parallel; call it from Python, through `launch`.
     `reassociate=True` lets sums be taken in another order, which a loop that sums into one number needs to be
     vectorised. It is not for all: the compiler then also undoes what is written against rounding, as in ``losses``.
     `once` gives the types of the arguments for float32 or float64: other kernels then call the function by its address
     (see `_by_address`), where Numba would compile it again into each of them.
     """
     if function is None:
-        return lambda function: kernel(function, parallel=parallel, reassociate=reassociate, once=once)
+        return partial(kernel, entry=entry, parallel=parallel, reassociate=reassociate, once=once)
     fastmath = FASTMATH | ({"reassoc"} if reassociate else set())
     # error_model="numpy": the check for a division by zero would keep loops from being vectorised (9 times slower).
     loops: Any = PARALLEL if parallel else False
+    options = {"parallel": loops, "fastmath": fastmath, "error_model": "numpy", "nogil": True}
+    # What only compiled code calls needs no wrapper for Python: a tenth of the compile time.
+    options |= {"no_cpython_wrapper": not (entry or parallel), "no_cfunc_wrapper": True}
     # Arrays stay with the caller, so nothing counts references to them (a third of a small step's time), and nothing
     # can be allocated: Numba would refuse to compile it.
+    options["_nrt"] = False
     njit: Any = numba.njit
-    dispatcher = njit(
-        function,
-        parallel=loops,
-        _nrt=parallel,
-        nogil=True,
-        fastmath=fastmath,
-        error_model="numpy",
-        no_cfunc_wrapper=True,
-    )
+    dispatcher = njit(function, **options)
     try:
         dispatcher._cache = KernelCache(function)
     except (OSError, RuntimeError) as error:  # RuntimeError: Numba found no folder that it may write to
@@ -87,8 +86,11 @@ def kernel(
     return dispatcher if once is None else _by_address(dispatcher, once)
 
 
-def view(function: Callable[..., Any]) -> Any:
-    """Make a function that returns a part of an array callable from kernels, in whose code it is written out."""
+def inlined(function: Callable[..., Any]) -> Any:
+    """Write a small function out in the code of each kernel that calls it.
+
+    One that returns a part of an array has to be: as nothing counts references, kernels cannot return arrays.
+    """
     return numba.njit(function, inline="always")
 
 

@@ -16,14 +16,14 @@ terms, wherever the cuts fall: that is why the bits do not depend on the number 
 
 from numba import prange
 
-from nbfc.kernels._jit import kernel
+from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.elementwise import IDENTITY, RELU, activate, multiply_by_derivative
 from nbfc.kernels.multiply import mean_of_rows, multiply_bias, multiply_mask, multiply_scale
 
 WHOLE = 16  # rows or columns that are not shared out further: whole tiles, and whole cache lines of db
 
 
-@kernel
+@inlined
 def share_of(total, share, shares):
     """Return where one of so many nearly equal shares of `total` rows or columns starts and stops."""
     tiles = (total + WHOLE - 1) // WHOLE

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nbfc._arrays import Array
-from nbfc.kernels._jit import view
+from nbfc.kernels._jit import inlined
 
 # Columns of the table, int64 (layers, 6). The last is the sum of n_out over the layers before: where a layer's
 # outputs lie in a buffer that holds those of all layers.
@@ -29,14 +29,14 @@ def table(widths: Sequence[int], activations: Sequence[int]) -> tuple[Array, int
     return np.array(rows, dtype=np.int64), parameters
 
 
-@view
+@inlined
 def weights(layers, parameters, layer):
     """Return a layer's W (n_in, n_out) as a view into the flat vector of parameters, gradients or moments."""
     n_in, n_out, start = layers[layer, N_IN], layers[layer, N_OUT], layers[layer, WEIGHTS_AT]
     return parameters[start : start + n_in * n_out].reshape(n_in, n_out)
 
 
-@view
+@inlined
 def bias(layers, parameters, layer):
     """Return a layer's b (n_out,) as a view into the flat vector."""
     start = layers[layer, BIAS_AT]

@@ -12,7 +12,7 @@ from nbfc.kernels.logarithm import log, log1p
 MEAN_SQUARED_ERROR, CROSS_ENTROPY_OF_LABELS, CROSS_ENTROPY_OF_ROWS, BINARY_CROSS_ENTROPY = range(4)
 
 
-@kernel
+@kernel(entry=True)
 def loss_rows(loss, Y, labels, targets, J, dY):
     """Fill J (N,) and dY (N, n) for outputs Y (N, n) and labels int64 (N,) or targets (N, n)."""
     if loss == MEAN_SQUARED_ERROR:
@@ -114,7 +114,7 @@ def binary_cross_entropy(Y, T, J, dY):
         J[i] = total * share
 
 
-@kernel
+@kernel(entry=True)
 def first_invalid(loss, labels, T, n):
     """Return the first sample whose targets the loss does not allow for n outputs, or −1."""
     for i in range(labels.shape[0]):

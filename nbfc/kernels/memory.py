@@ -5,11 +5,11 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from nbfc.kernels._jit import kernel
+from nbfc.kernels._jit import inlined
 from nbfc.kernels.vectors import INT, target
 
 
-@kernel
+@inlined
 def address_of(array):
     """Return the address of an array's first entry, as a signed integer: sums of both kinds would be floats."""
     return np.int64(array.ctypes.data)

@@ -8,7 +8,7 @@ is A where it is a transpose with far columns, tile by tile. Copies lie on the s
 
 from numba import types
 
-from nbfc.kernels._jit import kernel
+from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.copies import copy_columns, copy_panel, copy_tiles
 from nbfc.kernels.dot import MOST_COLUMNS, make_dot
 from nbfc.kernels.memory import address_of, lanes, read, size_of, stack_bytes, write
@@ -52,22 +52,22 @@ TILES = 2**18
 tall_1, tall_2, tall_3 = (make_tile(TALL, vectors) for vectors in (1, 2, 3))
 low_1, low_2, low_3 = (make_tile(LOW, vectors) for vectors in (1, 2, 3))
 (dot_1, rows_1), (dot_4, rows_4) = make_dot(1), make_dot(MOST_COLUMNS)
-row_4, row_8 = (make_tile(ROW, vectors) for vectors in (4, 8))
+row_4, row_8 = make_tile(ROW, 4), make_tile(ROW, 8, whole=True)
 
 
-@kernel
+@inlined
 def matrix(array):
     """Return where the entries of a matrix lie, whatever its layout."""
     return Matrix(address_of(array), array.strides[0] // array.itemsize, array.strides[1] // array.itemsize)
 
 
-@kernel
+@inlined
 def multiply_bias(A, B, bias, relu, Y):
     """Y ← A B + bias in every row, or max(A B + bias, 0) with `relu`."""
     multiply(A, B, Y, Ends(BIAS, address_of(bias), RELU if relu else STORE, 0, Y.dtype.type(1)))
 
 
-@kernel
+@inlined
 def multiply_scale(A, B, scale, Y):
     """Y ← scale · A B."""
     multiply(A, B, Y, Ends(ZERO, 0, SCALE, 0, scale))
@@ -83,13 +83,13 @@ def mean_of_rows(B, y):
     multiply_at(Matrix(one, 0, 0), matrix(B), Matrix(address_of(y), 0, 1), 1, y.shape[0], B.shape[0], ends)
 
 
-@kernel
+@inlined
 def multiply_mask(A, B, positive, Y):
     """Y ← A B, and 0 where the entry of `positive`, an array like Y, is not above 0."""
     multiply(A, B, Y, Ends(ZERO, 0, MASK, address_of(positive), Y.dtype.type(1)))
 
 
-@kernel
+@inlined
 def multiply(A, B, Y, ends):
     """Y ← finish(s + A B) for A (M, K), B (K, n) and Y (M, n), with s and finish as ``tile`` has them.
 
@@ -180,16 +180,17 @@ def multiply_panel(A, tile, B, Y, M, columns, K, ends):
 @kernel
 def multiply_row(A, B, Y, n, K, ends):
     """Multiply one row by wide tiles: a narrow one of one row would have too few sums to keep the CPU busy."""
-    number = ends.scale
-    size, width = size_of(number), 8 * lanes(number)
-    for j in range(0, n, width):
-        columns, shift = min(width, n - j), j * size
+    size, width = size_of(ends.scale), lanes(ends.scale)
+    j = 0
+    while j < n:
+        shift, columns = j * size, 8 * width if n - j >= 8 * width else min(4 * width, n - j)
         b, y = Matrix(B.address + shift, B.row, 1), Matrix(Y.address + shift, Y.row, 1)
         some = Ends(ends.start, ends.bias + shift, ends.finish, ends.mask + shift, ends.scale)
-        if 2 * columns > width:
+        if columns == 8 * width:
             row_8(A, b, y, 1, columns, K, some)
         else:
             row_4(A, b, y, 1, columns, K, some)
+        j += columns
 
 
 @kernel

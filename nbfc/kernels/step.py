@@ -25,7 +25,7 @@ Arrays, for P parameters in L layers (see ``layers``), N samples and S = the sum
 import numpy as np
 from numba import prange, types
 
-from nbfc.kernels._jit import kernel, view
+from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.dense import (
     WHOLE,
     bias_gradient_outputs,
@@ -64,21 +64,20 @@ def train_step(X, order, labels, targets, loss, layers, parameters, state, work,
     if not np.isfinite(total) and rule[CODE] != KEEP:
         return total / N, False
 
-    overflow = 0.0
     if threads == 1:
-        overflow += pass_of_parameters(X, order, layers, parameters, state, work, rule, 0, 1)
+        pass_of_parameters(X, order, layers, parameters, state, work, rule, 0, 1)
     else:
         for share in prange(threads):
-            overflow += pass_of_parameters(X, order, layers, parameters, state, work, rule, share, threads)
+            pass_of_parameters(X, order, layers, parameters, state, work, rule, share, threads)
 
-    if overflow != 0:  # NaN where a parameter is not finite
+    if rule[CODE] != KEEP and np.isnan(losses(layers, work)[0]):
         for p in range(parameters.shape[0]):
             parameters[p] = state[0, p]
         return total / N, False
     return total / N, True
 
 
-@kernel
+@inlined
 def batch_size(X, order):
     """Return N."""
     return order.shape[0] if order.shape[0] > 0 else X.shape[0]
@@ -169,7 +168,8 @@ def pass_of_parameters(X, order, layers, parameters, state, work, rule, share, s
     """Pass 2 for a share of the parameters: ① or ② over the whole batch, and the update, in blocks.
 
     Shares are equal in the number of parameters, and so nearly in work. A row of a W belongs to the share in which its
-    tile starts.
+    tile starts. Where a parameter is no longer finite, the first sample's loss becomes NaN: that several threads write
+    the same there does no harm, and a sum over threads would need memory.
     """
     N, P = batch_size(X, order), parameters.shape[0]
     X = batch(X, order, layers, work)[:N]
@@ -183,12 +183,13 @@ def pass_of_parameters(X, order, layers, parameters, state, work, rule, share, s
             k1 = min(last, k0 + size)
             at = layers[layer, WEIGHTS_AT]
             gradient_of_weights(X, layers, state, work, layer, k0, k1)
-            overflow += update(rule, parameters, state, at + k0 * n_out, at + k1 * n_out)
+            overflow += update(parameters, state, rule, at + k0 * n_out, at + k1 * n_out)
         at = layers[layer, BIAS_AT]
         if start <= at < end:
             bias_gradient_outputs(gradients(layers, work, layer)[:N], bias(layers, state[0], layer), 0, n_out)
-            overflow += update(rule, parameters, state, at, at + n_out)
-    return overflow
+            overflow += update(parameters, state, rule, at, at + n_out)
+    if overflow != 0:  # NaN
+        losses(layers, work)[0] = overflow
 
 
 @kernel
@@ -211,44 +212,44 @@ def gradient_of_weights(X, layers, state, work, layer, k0, k1):
         weight_gradient_inputs(outputs(layers, work, layer - 1)[:N], dY, dW, k0, k1)
 
 
-@view
+@inlined
 def part(work, place, columns):
     """Return the rows (C, columns) that lie C · place entries into the memory of `work`."""
     C = work.shape[1]
     return work.reshape(work.size)[C * place : C * (place + columns)].reshape(C, columns)
 
 
-@view
+@inlined
 def outputs(layers, work, layer):
     """Return a layer's outputs Y (C, n_out)."""
     return part(work, layers[layer, OUTPUTS_AT], layers[layer, N_OUT])
 
 
-@view
+@inlined
 def gradients(layers, work, layer):
     """Return ∂J⁽ⁱ⁾/∂y⁽ⁱ⁾ before a layer's activation, (C, n_out)."""
     return part(work, all_outputs(layers) + layers[layer, OUTPUTS_AT], layers[layer, N_OUT])
 
 
-@view
+@inlined
 def losses(layers, work):
     """Return the samples' losses J⁽ⁱ⁾ (C,)."""
     return work[2 * all_outputs(layers)]
 
 
-@view
+@inlined
 def inputs(layers, work):
     """Return where a batch's inputs are gathered, (C, m)."""
     return part(work, 2 * all_outputs(layers) + 1, layers[0, N_IN])
 
 
-@view
+@inlined
 def batch(X, order, layers, work):
     """Return the batch's inputs: those of `order`, once they are gathered, or X."""
     return inputs(layers, work) if order.shape[0] > 0 else X
 
 
-@view
+@inlined
 def all_outputs(layers):
     """Return S, the sum of the layers' outputs."""
     return layers[-1, OUTPUTS_AT] + layers[-1, N_OUT]

@@ -76,8 +76,8 @@ def tile_rows(typingctx):
     return types.intp(), codegen
 
 
-def make_tile(height, vectors):
-    """Return the tile of that height and so many vectors a row, for use in compiled code."""
+def make_tile(height, vectors, whole=False):
+    """Return the tile of that height and so many vectors a row (all full if `whole`), for compiled code."""
 
     @intrinsic
     def tile(typingctx, A, B, C, rows, columns, K, ends):
@@ -85,7 +85,7 @@ def make_tile(height, vectors):
             registers = target(context).rows
             count = {TALL: registers, LOW: registers // 2, ROW: 1}[height]
             real = context.get_value_type(signature.args[-1].types[-1])
-            write_tile(Vectors(context, builder, real), count, vectors, args)
+            write_tile(Vectors(context, builder, real), count, vectors, whole, args)
             return context.get_dummy_value()
 
         return types.void(MATRIX, MATRIX, MATRIX, types.intp, types.intp, types.intp, ends), codegen
@@ -98,7 +98,7 @@ def fields(builder, value):
     return [builder.extract_value(value, index) for index in range(len(value.type.elements))]
 
 
-def write_tile(vector, rows, vectors, args):
+def write_tile(vector, rows, vectors, whole, args):
     """Write a tile's instructions, for its largest number of rows and of vectors a row."""
     A, B, C, actual_rows, columns, K, ends = args
     builder = vector.builder
@@ -155,4 +155,7 @@ def write_tile(vector, rows, vectors, args):
         results = vector.choose(finish, [store, relu, mask, scale])
         each(lambda r, v: vector.store(results[r * vectors + v], c[r], v, masks[v]))
 
-    vector.with_masks(columns, vectors, body, only_last=rows > 1)
+    if whole:
+        body([None] * vectors)
+    else:
+        vector.with_masks(columns, vectors, body, only_last=rows > 1)

@@ -13,7 +13,7 @@ CODE, STEP, LEARNING_RATE, FIRST, SECOND, THIRD, FOURTH = range(7)  # entries of
 
 
 @kernel
-def update(rule, parameters, state, start, stop):
+def update(parameters, state, rule, start, stop):
     """Update entries start to stop of θ and the moments; return 0 if all of the new θ is finite, NaN if not.
 
     parameters (P,) is updated. state (1 + moments, P) has the gradient in row 0, m in row 1 and v in row 2. Moments

@@ -1,0 +1,69 @@
+"""The tiles on CPUs other than this one, as far as this one can stand in for them, and what they compile to."""
+
+import platform
+import re
+
+import pytest
+
+pytestmark = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names CPUs of another kind")
+
+# Products of every kind: few rows or columns, whole tiles and parts of them, copies, several blocks of terms.
+CHECK = """
+import numpy as np
+from nbfc import kernels
+rng = np.random.default_rng(0)
+shapes = [(1, 5, 300), (5, 3, 2), (9, 300, 1), (33, 70, 3), (33, 17, 49), (40, 600, 7), (7, 530, 520), (70, 40, 530)]
+for dtype in ("float32", "float64"):
+    for N, m, n in shapes:
+        X, W, b, dY = (rng.standard_normal(shape).astype(dtype) for shape in ((N, m), (m, n), n, (N, n)))
+        results = [
+            (kernels.forward(X, W, b), X.astype(float) @ W + b, np.abs(X) @ np.abs(W) + np.abs(b), m),
+            (kernels.forward(X, W, b, "relu"), np.maximum(X.astype(float) @ W + b, 0), np.abs(X) @ np.abs(W) + 9, m),
+            (kernels.bias_gradient(dY), dY.mean(axis=0, dtype=float), np.abs(dY).mean(axis=0), N),
+            (kernels.weight_gradient(X, dY), X.T.astype(float) @ dY / N, np.abs(X).T @ np.abs(dY) / N, N),
+            (kernels.input_gradient(dY, W), dY.astype(float) @ W.T, np.abs(dY) @ np.abs(W).T, n),
+        ]
+        for got, expected, size, terms in results:
+            assert np.all(np.abs(got - expected) <= (terms + 2) * np.finfo(dtype).eps * size), (dtype, N, m, n)
+"""
+ASSEMBLY = (
+    CHECK
+    + """
+from numba import float32
+from nbfc.kernels.multiply import multiply_at
+print(multiply_at.compiled(float32).library.get_asm_str())
+"""
+)
+
+HASWELL = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma,+bmi,+bmi2"}
+GENERIC = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
+
+
+@pytest.mark.parametrize(
+    ("environment", "register"),
+    [(HASWELL, "ymm"), (GENERIC, "xmm"), ({}, None)],
+    ids=["haswell", "generic", "this CPU"],
+)
+def test_products_are_right_and_stay_in_the_widest_registers(python, tmp_path, environment, register):
+    environment = {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), **environment}
+    assembly = python(ASSEMBLY, **environment)
+    found = next(name for name in ("zmm", "ymm", "xmm") if f"%{name}" in assembly)
+    assert register in (None, found)
+    loops = [body for body in innermost_loops(assembly) if re.search(rf"(vfmadd\d+ps|mulps)\s.*%{found}", body)]
+    assert len(loops) >= 8  # one for each shape of tile, at least
+    spills = [line for body in loops for line in body.splitlines() if re.search(rf"%{found}.*\(%r[sb]p\)", line)]
+    assert spills == []
+
+
+def innermost_loops(assembly):
+    """Yield the lines of each loop without a branch in it: a tile's loop over k is one."""
+    block = []
+    for line in assembly.splitlines():
+        if re.match(r"\.L\w+:", line):
+            block = [line]
+        elif jump := re.match(r"\s+j\w+\s+(\.L\w+)", line):
+            if block and block[0].startswith(f"{jump[1]}:"):
+                yield "\n".join(block)
+            block = []
+        elif block:
+            block.append(line)
