@@ -10,7 +10,8 @@ import numpy as np
 
 from nbfc import kernels
 
-SHAPES = [(32, 8, 64), (128, 784, 256), (512, 1024, 1024)]  # samples, inputs, outputs
+# Samples, inputs, outputs: a controller, one row, digits, a wide layer, odd sizes, and many inputs into one output.
+SHAPES = [(32, 8, 64), (1, 784, 256), (128, 784, 256), (512, 1024, 1024), (333, 127, 65), (1000, 2000, 1)]
 DTYPES = ["float32", "float64"]
 
 
