@@ -52,7 +52,7 @@ TILES = 2**18
 tall_1, tall_2, tall_3 = (make_tile(TALL, vectors) for vectors in (1, 2, 3))
 low_1, low_2, low_3 = (make_tile(LOW, vectors) for vectors in (1, 2, 3))
 (dot_1, rows_1), (dot_4, rows_4) = make_dot(1), make_dot(MOST_COLUMNS)
-row_4, row_8 = make_tile(ROW, 4), make_tile(ROW, 8, whole=True)
+row_4, row_8, row_16 = make_tile(ROW, 4), make_tile(ROW, 8, whole=True), make_tile(ROW, 16, whole=True)
 
 
 @inlined
@@ -183,14 +183,18 @@ def multiply_row(A, B, Y, n, K, ends):
     size, width = size_of(ends.scale), lanes(ends.scale)
     j = 0
     while j < n:
-        shift, columns = j * size, 8 * width if n - j >= 8 * width else min(4 * width, n - j)
+        shift, left = j * size, n - j
         b, y = Matrix(B.address + shift, B.row, 1), Matrix(Y.address + shift, Y.row, 1)
         some = Ends(ends.start, ends.bias + shift, ends.finish, ends.mask + shift, ends.scale)
-        if columns == 8 * width:
-            row_8(A, b, y, 1, columns, K, some)
+        if tile_rows() == 8 and left >= 16 * width:  # 32 registers: B's rows are then read in longer runs
+            row_16(A, b, y, 1, left, K, some)
+            j += 16 * width
+        elif left >= 8 * width:
+            row_8(A, b, y, 1, left, K, some)
+            j += 8 * width
         else:
-            row_4(A, b, y, 1, columns, K, some)
-        j += columns
+            row_4(A, b, y, 1, min(left, 4 * width), K, some)
+            j += 4 * width
 
 
 @kernel
