@@ -8,9 +8,10 @@ import pytest
 import samples
 
 import nbfc
-from nbfc import metrics
+from nbfc import losses, metrics
 from nbfc.kernels import step
 from nbfc.kernels.dense import WHOLE
+from nbfc.kernels.updates import STEP
 
 OPTIMIZERS = [
     nbfc.SGD(0.1),
@@ -203,6 +204,25 @@ def test_bits_are_the_same_for_any_number_of_threads_and_from_run_to_run(case, d
             net, X, y, loss=loss, optimizer=optimizer, epochs=2, batch_size=70, seed=5, validation=(X, y)
         )
         results.add((net.parameters.tobytes(), history[-1].loss, history[-1].validation_loss))
+    assert len(results) == 1
+
+
+@pytest.mark.parametrize("widths", [(3, 1, 1), (1, 1), (70, 5, 3), (33, 130, 41, 17), (2, 300, 1), (5, 1, 64, 2)])
+def test_bits_are_the_same_for_any_number_of_shares(widths):
+    """In the first of these networks a share of two starts with a bias."""
+    rng = np.random.default_rng(3)
+    X, y = rng.standard_normal((75, widths[0])), rng.standard_normal((75, widths[-1]))
+    code, labels, rows = losses.kernel_arguments("mse", y, np.dtype(float))
+    rule = nbfc.Adam(0.1).rule()
+    rule[STEP] = 1
+    results = set()
+    for shares in (1, 2, 3, 7, 40):
+        net = nbfc.MLP(widths, "tanh", dtype="float64", seed=1)
+        state, work = np.zeros((3, net.parameters.size)), net._workspace(75)
+        every = np.empty(0, np.int64)
+        step.train_step(X, every, labels, rows, code, net._layers, net.parameters, state, work, rule, shares)
+        results.add(net.parameters.tobytes())
+        assert np.all(net.parameters != nbfc.MLP(widths, "tanh", dtype="float64", seed=1).parameters)
     assert len(results) == 1
 
 
