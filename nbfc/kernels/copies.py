@@ -1,4 +1,4 @@
-"""Copies of parts of a matrix, laid out for the register tile (see ``tile``): panels of B and tiles of A."""
+"""Copies of parts of a matrix, laid out for the register tile (see ``tile``): panels of B and blocks of A."""
 
 from llvmlite import ir
 from numba import types
@@ -6,9 +6,10 @@ from numba.extending import intrinsic
 
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.memory import lanes, size_of
-from nbfc.kernels.tile import MATRIX, Matrix, tile_rows
+from nbfc.kernels.tile import MATRIX, Matrix
 from nbfc.kernels.vectors import INT, MOST_VECTORS, Vectors
-from nbfc.kernels.vectors import target as target_of
+
+GROUP = 16  # rows of A that are copied together: whole tiles, and whole cache lines
 
 
 @kernel
@@ -45,17 +46,21 @@ def copy_columns(B, K, n, panel, pitch, number):
 
 
 @kernel
-def copy_tiles(A, M, K, tiles, number):
-    """Copy M rows of A, which are neighbours, to `tiles`: for each tile K columns of as many entries as it has rows.
+def copy_block(A, M, K, copy, number):
+    """Copy M rows and K columns of A to `copy`, and return where they lie; the next `GROUP` rows are GROUP · K further.
 
-    Return where the first tile lies. Entries of rows that A does not have are not written.
+    Where A's rows are neighbours, groups of so many are copied column by column, and rows that A lacks are not written.
     """
-    size, rows = size_of(number), tile_rows()
-    for i in range(0, M, rows):
-        for k in range(K):
-            source, target = A.address + (i + k * A.column) * size, tiles + (i * K + k * rows) * size
-            copy_column(source, target, min(rows, M - i), number)
-    return Matrix(tiles, 1, rows)
+    size, step = size_of(number), MOST_VECTORS * lanes(number)
+    if A.row == 1:
+        for i in range(0, M, GROUP):
+            for k in range(K):
+                copy_column(A.address + (i + k * A.column) * size, copy + (i * K + k * GROUP) * size, M - i, number)
+        return Matrix(copy, 1, GROUP)
+    for i in range(M):
+        for k in range(0, K, step):
+            copy_row(A.address + (i * A.row + k) * size, copy + (i * K + k) * size, min(step, K - k), number)
+    return Matrix(copy, K, 1)
 
 
 @intrinsic
@@ -65,29 +70,29 @@ def copy_row(typingctx, source, target, columns, number):
     def codegen(context, builder, signature, args):
         source, target, columns, _ = args
         vector = Vectors(context, builder, args[-1].type)
-
-        def body(masks):
-            for v, mask in enumerate(masks):
-                vector.store(vector.load(source, v, mask), target, v, mask)
-
-        vector.with_masks(columns, MOST_VECTORS, body, only_last=False)
+        copy_vectors(vector, source, target, columns, MOST_VECTORS * vector.lanes)
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp, types.intp, number), codegen
 
 
+def copy_vectors(vector, source, target, count, most):
+    """Write a copy of `count` neighbouring entries, of which there are at most so many."""
+
+    def body(masks):
+        for v, mask in enumerate(masks):
+            vector.store(vector.load(source, v, mask), target, v, mask)
+
+    vector.with_masks(count, most // vector.lanes, body, only_last=False)
+
+
 @intrinsic
 def copy_column(typingctx, source, target, rows, number):
-    """Copy as many neighbouring entries as a TALL tile has rows, or fewer."""
+    """Copy `GROUP` neighbouring entries, or fewer."""
 
     def codegen(context, builder, signature, args):
         source, target, rows, _ = args
-        vector = Vectors(context, builder, args[-1].type, lanes=target_of(context).rows)
-
-        def body(masks):
-            vector.store(vector.load(source, 0, masks[0]), target, 0, masks[0])
-
-        vector.with_masks(rows, 1, body)
+        copy_vectors(Vectors(context, builder, args[-1].type), source, target, rows, GROUP)
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp, types.intp, number), codegen

@@ -3,15 +3,16 @@
 The loops go over groups of B's columns that fill a tile, and over A's rows within. So a panel of B, all its rows by one
 tile's columns, serves many rows of A while it is in the cache. Where B's rows do not lie well for that (its columns are
 rows in memory, or its rows are so far apart that they share cache sets and memory pages), the panel is copied first. So
-is A where it is a transpose with far columns, tile by tile. Copies lie on the stack: nothing is allocated.
+is a block of A. Copies lie on the stack: nothing is allocated. While a panel is in use, the next one is fetched from
+memory.
 """
 
 from numba import types
 
 from nbfc.kernels._jit import inlined, kernel
-from nbfc.kernels.copies import copy_columns, copy_panel, copy_tiles
+from nbfc.kernels.copies import GROUP, copy_block, copy_columns, copy_panel
 from nbfc.kernels.dot import MOST_COLUMNS, make_dot
-from nbfc.kernels.memory import address_of, lanes, read, size_of, stack_bytes, write
+from nbfc.kernels.memory import address_of, lanes, prefetch, read, size_of, stack_bytes, write
 from nbfc.kernels.tile import (
     BIAS,
     LOW,
@@ -38,16 +39,18 @@ DEPTH = 512
 # Rows of A at a time: enough to make up for copying panels of B (64: 20% slower where layers are wide), and few enough
 # that they stay in a second-level cache.
 MOST_ROWS = 256
-# Copies are made for rows of B, or columns of A, that are this many bytes apart, if they are used often enough.
-FAR_ROWS, FAR_COLUMNS = 2048, 512
-ROWS_TO_COPY_FOR = 32
-VECTORS_TO_COPY_FOR = 3
+# Copies are made of rows of B, of columns of A or of its rows that are this many bytes apart, if they are used by more
+# than so many rows or vectors of the other matrix.
+FAR_B, ROWS_TO_COPY_FOR = 2048, 31
+FAR_COLUMNS, VECTORS_TO_COPY_FOR = 512, 3
+FAR_ROWS, VECTORS_TO_COPY_ROWS_FOR = 8192, 16
 # With so few columns vectors run along k instead (see ``dot``), where the sums have terms for so many vectors.
 NARROW, VECTORS_TO_SUM = 8, 4
 
 WIDEST = 64  # bytes of the widest vector register there is
 PANEL = DEPTH * MOST_VECTORS * WIDEST
-TILES = 2**18
+BLOCK = 2**18  # bytes of a copy of A: with a panel less than the smallest stack a thread may have, 512 KiB
+LINE = 64
 
 tall_1, tall_2, tall_3 = (make_tile(TALL, vectors) for vectors in (1, 2, 3))
 low_1, low_2, low_3 = (make_tile(LOW, vectors) for vectors in (1, 2, 3))
@@ -103,7 +106,7 @@ def multiply_at(A, B, Y, M, n, K, ends):
     """`multiply` by addresses, so that all layouts share one compile."""
     number = ends.scale
     size = size_of(number)
-    panel, tiles = stack_bytes(PANEL), stack_bytes(TILES)
+    panel, block = stack_bytes(PANEL), stack_bytes(BLOCK)
     if n <= NARROW and VECTORS_TO_SUM * lanes(number) <= K:
         if A.column == 1:
             multiply_narrow(A, B, Y, M, n, K, ends, panel)
@@ -114,29 +117,32 @@ def multiply_at(A, B, Y, M, n, K, ends):
     if M == 1 and B.column == 1:
         multiply_row(A, B, Y, n, K, ends)
         return
-    copy_A = A.row == 1 and A.column * size >= FAR_COLUMNS and n > VECTORS_TO_COPY_FOR * lanes(number)
-    block = TILES // (DEPTH * size) if copy_A else MOST_ROWS
-    for i in range(0, M, block):
-        rows = min(block, M - i)
-        copy_B = B.column != 1 or (B.row * size >= FAR_ROWS and rows >= ROWS_TO_COPY_FOR)
-        depth = min(K, DEPTH) if copy_A or copy_B else K
-        for k in range(0, K, depth):
-            terms = min(depth, K - k)
+    vectors = (n + lanes(number) - 1) // lanes(number)
+    copy_A, most, depth = False, MOST_ROWS, DEPTH
+    if A.row == 1 and A.column * size >= FAR_COLUMNS and vectors > VECTORS_TO_COPY_FOR:
+        copy_A, most = True, BLOCK // (DEPTH * size)
+    elif A.column == 1 and A.row * size >= FAR_ROWS and vectors > VECTORS_TO_COPY_ROWS_FOR:
+        copy_A, depth = True, BLOCK // (MOST_ROWS * size)
+    for i in range(0, M, most):
+        rows = min(most, M - i)
+        copy_B = B.column != 1 or (B.row * size >= FAR_B and rows > ROWS_TO_COPY_FOR)
+        step = depth if copy_A or copy_B else K
+        for k in range(0, K, step):
+            terms = min(step, K - k)
             start = ends.start if k == 0 else OLD
             finish = ends.finish if k + terms == K else STORE
-            a = Matrix(A.address + (i * A.row + k * A.column) * size, A.row, A.column)
-            tile = tile_rows() * A.row
+            a, group = Matrix(A.address + (i * A.row + k * A.column) * size, A.row, A.column), GROUP * A.row
             if copy_A:
-                a, tile = copy_tiles(a, rows, terms, tiles, number), tile_rows() * terms
+                a, group = copy_block(a, rows, terms, block, number), GROUP * terms
             b = Matrix(B.address + k * B.row * size, B.row, B.column)
             y = Matrix(Y.address + i * Y.row * size, Y.row, 1)
             some = Ends(start, ends.bias, finish, ends.mask + i * Y.row * size, ends.scale)
-            multiply_block(a, tile, b, copy_B, panel, y, rows, n, terms, some)
+            multiply_block(a, group, b, copy_B, panel, y, rows, n, terms, some)
 
 
 @kernel
-def multiply_block(A, tile, B, copy, panel, Y, M, n, K, ends):
-    """Go over panels of B, of nearly equal width; A's next tile lies `tile` entries further."""
+def multiply_block(A, group, B, copy, panel, Y, M, n, K, ends):
+    """Go over panels of B, of nearly equal width; A's next `GROUP` rows lie `group` entries further."""
     number = ends.scale
     size, width = size_of(number), lanes(number)
     vectors = (n + width - 1) // width
@@ -144,21 +150,51 @@ def multiply_block(A, tile, B, copy, panel, Y, M, n, K, ends):
     for p in range(panels):
         j, j_end = vectors * p // panels * width, min(n, vectors * (p + 1) // panels * width)
         b = Matrix(B.address + j * B.column * size, B.row, B.column)
-        if copy:
-            b = copy_panel(b, K, j_end - j, panel, number)
         y, shift = Matrix(Y.address + j * size, Y.row, 1), j * size
         some = Ends(ends.start, ends.bias + shift, ends.finish, ends.mask + shift, ends.scale)
-        multiply_panel(A, tile, b, y, M, j_end - j, K, some)
+        if not copy and group == GROUP * A.row:
+            multiply_panel(A, b, y, M, j_end - j, K, some)
+        else:
+            if copy:
+                b = copy_panel(b, K, j_end - j, panel, number)
+            ahead = Matrix(B.address + j_end * B.column * size, B.row, B.column)
+            columns_ahead = min(n, vectors * (p + 2) // panels * width) - j_end
+            multiply_and_fetch(A, group, b, ahead, columns_ahead, y, M, j_end - j, K, some)
 
 
 @kernel
-def multiply_panel(A, tile, B, Y, M, columns, K, ends):
+def multiply_and_fetch(A, group, B, ahead, columns_ahead, Y, M, columns, K, ends):
+    """`multiply_panel`, and meanwhile fetch the next tile of Y and B's next panel, which is `ahead`."""
+    size, rows = size_of(ends.scale), tile_rows()
+    for i in range(0, M, rows):
+        end = min(M, i + rows)
+        a = Matrix(A.address + (i // GROUP * group + i % GROUP * A.row) * size, A.row, A.column)
+        y = Matrix(Y.address + i * Y.row * size, Y.row, 1)
+        some = Ends(ends.start, ends.bias, ends.finish, ends.mask + i * Y.row * size, ends.scale)
+        fetch(Y, end, min(M, end + rows), columns, 1, size)
+        if ahead.column == 1:
+            fetch(ahead, K * i // M, K * end // M, columns_ahead, 0, size)
+        else:
+            turned = Matrix(ahead.address, ahead.column, 1)
+            fetch(turned, columns_ahead * i // M, columns_ahead * end // M, K, 0, size)
+        multiply_panel(a, B, y, end - i, columns, K, some)
+
+
+@inlined
+def fetch(part, first, end, columns, to_write, size):
+    """Ask for rows `first` to `end` of a part of a matrix."""
+    for row in range(first, end):
+        for place in range(0, columns * size, LINE):
+            prefetch(part.address + row * part.row * size + place, to_write)
+
+
+@kernel
+def multiply_panel(A, B, Y, M, columns, K, ends):
     """Go over the rows of A and Y, a tile at a time."""
     number = ends.scale
     size, rows, vectors = size_of(number), tile_rows(), (columns + lanes(number) - 1) // lanes(number)
     for i in range(0, M, rows):
-        t = i // rows
-        a = Matrix(A.address + t * tile * size, A.row, A.column)
+        a = Matrix(A.address + i * A.row * size, A.row, A.column)
         y = Matrix(Y.address + i * Y.row * size, Y.row, 1)
         some = Ends(ends.start, ends.bias, ends.finish, ends.mask + i * Y.row * size, ends.scale)
         count = M - i
@@ -241,7 +277,7 @@ def multiply_turned(A, B, Y, M, n, K, ends, panel):
     for j in range(0, M, width):
         columns = min(width, M - j)
         b = Matrix(A.address + j * size, A.column, 1)
-        multiply_panel(a, tile_rows() * B.column, b, Matrix(panel, width, 1), n, columns, K, ends)
+        multiply_panel(a, b, Matrix(panel, width, 1), n, columns, K, ends)
         for column in range(columns):
             for row in range(n):
                 number = read(panel + (row * width + column) * size, ends.scale)
