@@ -14,7 +14,7 @@ from nbfc._arrays import Array
 from nbfc._checks import choice, seeded
 from nbfc.architecture import check_activations, check_widths
 from nbfc.initializers import FITTING, INITIALIZERS, initial_weights
-from nbfc.kernels import layers, step
+from nbfc.kernels import layers, prediction, step, workspace
 from nbfc.kernels._jit import MOST_THREADS, launch
 from nbfc.kernels.elementwise import ACTIVATIONS
 from nbfc.kernels.updates import CODE, FOURTH, KEEP
@@ -219,11 +219,11 @@ class MLP:
         Y = _arrays.output("out", out, (len(X), self._widths[-1]), self._dtype, X=X, parameters=self._parameters)
         # Taken out while it is in use, so that calls from several Python threads do not share it.
         work = self._idle.pop() if self._idle else None
-        size = 2 * min(len(X), step.ROWS) * self._widest
+        size = 2 * min(len(X), workspace.ROWS) * self._widest
         if work is None or work.shape[1] < size:
             work = np.empty((MOST_THREADS, size), self._dtype)
         flops = 2 * len(X) * self._parameters.size
-        launch(step.predict, flops, X, self._layers, self._parameters, work, Y)
+        launch(prediction.predict, flops, X, self._layers, self._parameters, work, Y)
         self._idle.append(work)
         return Y
 
@@ -271,9 +271,10 @@ class MLP:
             raise ValueError("X has no rows: expected at least one sample, as the mean over the batch needs.")
         return X, y
 
-    def _workspace(self, samples: int) -> Array:
-        """Return the memory that a step on so many samples needs (``nbfc.kernels.step``)."""
-        return _arrays.aligned_zeros((2 * sum(self.widths[1:]) + 1 + self.widths[0], samples), self.dtype)
+    def _workspace(self, samples: int, work: Array | None = None) -> Array:
+        """Return the memory that a step on so many samples needs: `work` if it has room for them."""
+        size = workspace.size_of_work(self._layers, samples, MOST_THREADS)
+        return work if work is not None and size <= len(work) else _arrays.aligned_zeros(size, self.dtype)
 
     def _run_step(
         self, X: Array, y: Array, loss: str, state: Array, work: Array, rule: Array, order: Array = _ALL

@@ -70,7 +70,7 @@ class Trainer:
         self._net, self._loss, self._optimizer = net, loss, resolve(optimizer)
         self._rule = self.optimizer.rule()
         self._state = _arrays.aligned_zeros((1 + self.optimizer.moments, net.parameters.size), net.dtype)
-        self._work = net._workspace(0)
+        self._work, self._samples = net._workspace(1), 1
 
     net = property(attrgetter("_net"), doc="The network that steps update.")
     loss = property(attrgetter("_loss"), doc="The loss's name.")
@@ -119,8 +119,8 @@ class Trainer:
 
     def _step(self, X: Array, y: Array, *order: Array) -> float:
         """Take a step on inputs and targets from `MLP._batch`, or on the rows of X that `order` names and their y."""
-        if len(y) > self._work.shape[1]:
-            self._work = self.net._workspace(len(y))
+        if len(y) != self._samples:
+            self._work, self._samples = self._net._workspace(len(y), self._work), len(y)
         self._rule[STEP] += 1
         loss, taken = self._net._run_step(X, y, self._loss, self._state, self._work, self._rule, *order)
         if not taken:

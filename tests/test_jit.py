@@ -25,7 +25,7 @@ print(len(caught), *(str(warning.message) for warning in caught))
 assert nbfc.__file__.startswith(FOLDER), nbfc.__file__
 """
 
-MEAN = "    mean_of_rows(dY[:, j0:j1], db[j0:j1])\n"  # equation ①
+MEAN = "    mean_of_rows(dY, j0, j1, db[j0:j1])\n"  # equation ①
 
 
 @pytest.fixture

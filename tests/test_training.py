@@ -1,5 +1,6 @@
 """The loop: batches, one step against the oracle, fits, and divergence."""
 
+import copy
 import time
 
 import naive
@@ -9,7 +10,7 @@ import samples
 
 import nbfc
 from nbfc import losses, metrics
-from nbfc.kernels import step
+from nbfc.kernels import step, workspace
 from nbfc.kernels.dense import WHOLE
 from nbfc.kernels.updates import STEP
 
@@ -207,23 +208,60 @@ def test_bits_are_the_same_for_any_number_of_threads_and_from_run_to_run(case, d
     assert len(results) == 1
 
 
+@pytest.mark.parametrize("count", [75, 129, 700])
 @pytest.mark.parametrize("widths", [(3, 1, 1), (1, 1), (70, 5, 3), (33, 130, 41, 17), (2, 300, 1), (5, 1, 64, 2)])
-def test_bits_are_the_same_for_any_number_of_shares(widths):
-    """In the first of these networks a share of two starts with a bias."""
+def test_bits_are_the_same_for_any_number_of_shares(widths, count):
+    """In the first of these networks a share of two starts with a bias. Larger batches are cut into parts, or not."""
     rng = np.random.default_rng(3)
-    X, y = rng.standard_normal((75, widths[0])), rng.standard_normal((75, widths[-1]))
+    X, y = rng.standard_normal((count, widths[0])), rng.standard_normal((count, widths[-1]))
     code, labels, rows = losses.kernel_arguments("mse", y, np.dtype(float))
     rule = nbfc.Adam(0.1).rule()
     rule[STEP] = 1
     results = set()
     for shares in (1, 2, 3, 7, 40):
         net = nbfc.MLP(widths, "tanh", dtype="float64", seed=1)
-        state, work = np.zeros((3, net.parameters.size)), net._workspace(75)
+        state = np.zeros((3, net.parameters.size))
+        work = np.full(workspace.size_of_work(net._layers, count, shares), np.nan)
         every = np.empty(0, np.int64)
         step.train_step(X, every, labels, rows, code, net._layers, net.parameters, state, work, rule, shares)
         results.add(net.parameters.tobytes())
         assert np.all(net.parameters != nbfc.MLP(widths, "tanh", dtype="float64", seed=1).parameters)
     assert len(results) == 1
+
+
+@pytest.mark.parametrize("count", [128, 129, 1000, 1025, 5000])
+def test_a_batch_in_parts_has_the_gradient_of_its_samples(count, rng):
+    """Its loss and gradient are the means of those of small batches, which stay whole; also in an order."""
+    net = nbfc.MLP([4, 9, 3], "tanh", dtype="float64", seed=1)
+    assert [workspace.rows_of_part.py_func(net._layers, n) < n for n in (100, 128, 129)] == [False, False, True]
+    X, y = rng.standard_normal((count, 4)), rng.standard_normal((count, 3))
+    loss, gradient = net.loss_and_gradient(X, y, "mse")
+    total, sums = 0.0, np.zeros(net.parameters.size)
+    for start in range(0, count, 100):
+        rows = slice(start, start + 100)
+        part_loss, part_gradient = net.loss_and_gradient(X[rows], y[rows], "mse")
+        total, sums = total + len(X[rows]) * part_loss, sums + len(X[rows]) * part_gradient
+    np.testing.assert_allclose(loss, total / count, rtol=1e-13)
+    np.testing.assert_allclose(gradient, sums / count, rtol=1e-10, atol=1e-14)
+
+    whole, shuffled = nbfc.Trainer(net, "mse", "sgd"), rng.permutation(count)
+    other = nbfc.Trainer(copy.deepcopy(net), "mse", "sgd")
+    assert whole.step(X[shuffled], y[shuffled]) == other._step(X, y[shuffled], shuffled)
+    assert whole.net.parameters.tobytes() == other.net.parameters.tobytes()
+
+
+def test_a_step_on_parts_that_overflows_is_undone(rng):
+    net = nbfc.MLP([4, 9, 3], seed=1)
+    before = net.parameters.copy()
+    trainer = nbfc.Trainer(net, "mse", nbfc.SGD(3e38))
+    X, y = rng.standard_normal((500, 4)), 1e3 * rng.standard_normal((500, 3))
+    with pytest.raises(nbfc.DivergenceError, match="would become NaN or infinite"):
+        trainer.step(X, y)
+    assert np.array_equal(net.parameters, before)
+    X[300, 2] = np.inf
+    with pytest.raises(nbfc.DivergenceError, match="the loss is"):
+        trainer.step(X, y)
+    assert np.array_equal(net.parameters, before)
 
 
 def test_every_layout_trains_to_the_same_bits_and_compiles_nothing(tmp_path, rng):

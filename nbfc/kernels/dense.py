@@ -52,7 +52,7 @@ def forward(X, W, b, activation, Y, threads):
 @kernel
 def bias_gradient_outputs(dY, db, j0, j1):
     """① db = (1/N) Σ_i ∂J⁽ⁱ⁾/∂y⁽ⁱ⁾, for outputs j0 to j1."""
-    mean_of_rows(dY[:, j0:j1], db[j0:j1])
+    mean_of_rows(dY, j0, j1, db[j0:j1])
 
 
 @kernel(parallel=True)

@@ -6,6 +6,7 @@ Architectures differ in the table's numbers, never in types, so every network ru
 from collections.abc import Sequence
 
 import numpy as np
+from numba import types
 
 from nbfc._arrays import Array
 from nbfc.kernels._jit import inlined
@@ -13,6 +14,7 @@ from nbfc.kernels._jit import inlined
 # Columns of the table, int64 (layers, 6). The last is the sum of n_out over the layers before: where a layer's
 # outputs lie in a buffer that holds those of all layers.
 N_IN, N_OUT, WEIGHTS_AT, BIAS_AT, ACTIVATION, OUTPUTS_AT = range(6)
+TABLE = types.int64[:, ::1]
 
 
 def table(widths: Sequence[int], activations: Sequence[int]) -> tuple[Array, int]:

@@ -11,26 +11,10 @@ from numba import types
 
 from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.copies import GROUP, copy_block, copy_columns, copy_panel
-from nbfc.kernels.dot import MOST_COLUMNS, make_dot
+from nbfc.kernels.dot import MOST_COLUMNS
 from nbfc.kernels.memory import address_of, lanes, prefetch, read, size_of, stack_bytes, write
-from nbfc.kernels.tile import (
-    BIAS,
-    LOW,
-    MASK,
-    MATRIX,
-    OLD,
-    RELU,
-    ROW,
-    SCALE,
-    STORE,
-    TALL,
-    ZERO,
-    Ends,
-    Matrix,
-    ends_type,
-    make_tile,
-    tile_rows,
-)
+from nbfc.kernels.panel import multiply_columns, multiply_panel, multiply_row
+from nbfc.kernels.tile import BIAS, MASK, MATRIX, OLD, RELU, SCALE, STORE, ZERO, Ends, Matrix, ends_type, tile_rows
 from nbfc.kernels.vectors import MOST_VECTORS
 
 # Terms of a sum that copies are made for at a time: a panel of B is then 96 KiB with the widest registers, and stays
@@ -51,11 +35,7 @@ WIDEST = 64  # bytes of the widest vector register there is
 PANEL = DEPTH * MOST_VECTORS * WIDEST
 BLOCK = 2**18  # bytes of a copy of A: with a panel less than the smallest stack a thread may have, 512 KiB
 LINE = 64
-
-tall_1, tall_2, tall_3 = (make_tile(TALL, vectors) for vectors in (1, 2, 3))
-low_1, low_2, low_3 = (make_tile(LOW, vectors) for vectors in (1, 2, 3))
-(dot_1, rows_1), (dot_4, rows_4) = make_dot(1), make_dot(MOST_COLUMNS)
-row_4, row_8, row_16 = make_tile(ROW, 4), make_tile(ROW, 8, whole=True), make_tile(ROW, 16, whole=True)
+LONG_ROW = 2**10  # bytes: as much as the widest tile of one row
 
 
 @inlined
@@ -77,13 +57,27 @@ def multiply_scale(A, B, scale, Y):
 
 
 @kernel
-def mean_of_rows(B, y):
-    """y ← 1/N Σ_i B[i], for B (N, n) and y (n,): the product with a row of ones, of which one is in memory."""
+def mean_of_rows(B, j0, j1, y):
+    """y ← 1/N Σ_i B[i, j0:j1], for B (N, n): the product with a row of ones, of which one is in memory.
+
+    Short rows are first added so many at a time as make a long one: else each sum would wait for its last addition.
+    """
     number = y.dtype.type(1)
-    one = stack_bytes(8)
+    size, one, sums = size_of(number), stack_bytes(8), stack_bytes(LONG_ROW)
     write(one, number)
-    ends = Ends(ZERO, 0, SCALE, 0, y.dtype.type(1 / B.shape[0]))
-    multiply_at(Matrix(one, 0, 0), matrix(B), Matrix(address_of(y), 0, 1), 1, y.shape[0], B.shape[0], ends)
+    N, n = B.shape
+    ones, first, mean = Matrix(one, 0, 0), address_of(B), Matrix(address_of(y), 0, 1)
+    store, scale = Ends(ZERO, 0, STORE, 0, number), Ends(ZERO, 0, SCALE, 0, y.dtype.type(1 / N))
+    together = min(N, LONG_ROW // (n * size))
+    if together < 2:
+        multiply_row(ones, Matrix(first + j0 * size, n, 1), mean, j1 - j0, N, scale)
+        return
+    rest = N % together
+    multiply_row(ones, Matrix(first, together * n, 1), Matrix(sums, 0, 1), together * n, N // together, store)
+    multiply_row(ones, Matrix(sums + j0 * size, n, 1), mean, j1 - j0, together, store if rest > 0 else scale)
+    if rest > 0:
+        last = Matrix(first + ((N - rest) * n + j0) * size, n, 1)
+        multiply_row(ones, last, mean, j1 - j0, rest, Ends(OLD, 0, SCALE, 0, scale.scale))
 
 
 @inlined
@@ -125,7 +119,7 @@ def multiply_at(A, B, Y, M, n, K, ends):
         copy_A, depth = True, BLOCK // (MOST_ROWS * size)
     for i in range(0, M, most):
         rows = min(most, M - i)
-        copy_B = B.column != 1 or (B.row * size >= FAR_B and rows > ROWS_TO_COPY_FOR)
+        copy_B = B.column != 1 or (is_far(B, size) and rows > ROWS_TO_COPY_FOR)
         step = depth if copy_A or copy_B else K
         for k in range(0, K, step):
             terms = min(step, K - k)
@@ -152,31 +146,39 @@ def multiply_block(A, group, B, copy, panel, Y, M, n, K, ends):
         b = Matrix(B.address + j * B.column * size, B.row, B.column)
         y, shift = Matrix(Y.address + j * size, Y.row, 1), j * size
         some = Ends(ends.start, ends.bias + shift, ends.finish, ends.mask + shift, ends.scale)
-        if not copy and group == GROUP * A.row:
+        if copy:
+            b = copy_panel(b, K, j_end - j, panel, number)
+        if group == GROUP * A.row and not (copy and is_far(B, size)):
             multiply_panel(A, b, y, M, j_end - j, K, some)
         else:
-            if copy:
-                b = copy_panel(b, K, j_end - j, panel, number)
             ahead = Matrix(B.address + j_end * B.column * size, B.row, B.column)
             columns_ahead = min(n, vectors * (p + 2) // panels * width) - j_end
-            multiply_and_fetch(A, group, b, ahead, columns_ahead, y, M, j_end - j, K, some)
+            multiply_groups(A, group, b, ahead, columns_ahead, y, M, j_end - j, K, some)
 
 
 @kernel
-def multiply_and_fetch(A, group, B, ahead, columns_ahead, Y, M, columns, K, ends):
-    """`multiply_panel`, and meanwhile fetch the next tile of Y and B's next panel, which is `ahead`."""
-    size, rows = size_of(ends.scale), tile_rows()
+def is_far(B, size):
+    """Return whether B is large, by how far its rows or columns are from each other."""
+    return max(B.row, B.column) * size >= FAR_B
+
+
+@kernel
+def multiply_groups(A, group, B, ahead, columns_ahead, Y, M, columns, K, ends):
+    """`multiply_panel` for copies of A; where B is large, fetch Y's next tile and B's next panel, which is `ahead`."""
+    size = size_of(ends.scale)
+    rows = tile_rows() if is_far(ahead, size) else GROUP
     for i in range(0, M, rows):
         end = min(M, i + rows)
         a = Matrix(A.address + (i // GROUP * group + i % GROUP * A.row) * size, A.row, A.column)
         y = Matrix(Y.address + i * Y.row * size, Y.row, 1)
         some = Ends(ends.start, ends.bias, ends.finish, ends.mask + i * Y.row * size, ends.scale)
-        fetch(Y, end, min(M, end + rows), columns, 1, size)
-        if ahead.column == 1:
-            fetch(ahead, K * i // M, K * end // M, columns_ahead, 0, size)
-        else:
-            turned = Matrix(ahead.address, ahead.column, 1)
-            fetch(turned, columns_ahead * i // M, columns_ahead * end // M, K, 0, size)
+        if is_far(ahead, size):
+            fetch(Y, end, min(M, end + rows), columns, 1, size)
+            if ahead.column == 1:
+                fetch(ahead, K * i // M, K * end // M, columns_ahead, 0, size)
+            else:
+                turned = Matrix(ahead.address, ahead.column, 1)
+                fetch(turned, columns_ahead * i // M, columns_ahead * end // M, K, 0, size)
         multiply_panel(a, B, y, end - i, columns, K, some)
 
 
@@ -186,51 +188,6 @@ def fetch(part, first, end, columns, to_write, size):
     for row in range(first, end):
         for place in range(0, columns * size, LINE):
             prefetch(part.address + row * part.row * size + place, to_write)
-
-
-@kernel
-def multiply_panel(A, B, Y, M, columns, K, ends):
-    """Go over the rows of A and Y, a tile at a time."""
-    number = ends.scale
-    size, rows, vectors = size_of(number), tile_rows(), (columns + lanes(number) - 1) // lanes(number)
-    for i in range(0, M, rows):
-        a = Matrix(A.address + i * A.row * size, A.row, A.column)
-        y = Matrix(Y.address + i * Y.row * size, Y.row, 1)
-        some = Ends(ends.start, ends.bias, ends.finish, ends.mask + i * Y.row * size, ends.scale)
-        count = M - i
-        if 2 * count > rows:
-            if vectors == 3:
-                tall_3(a, B, y, count, columns, K, some)
-            elif vectors == 2:
-                tall_2(a, B, y, count, columns, K, some)
-            else:
-                tall_1(a, B, y, count, columns, K, some)
-        elif vectors == 3:
-            low_3(a, B, y, count, columns, K, some)
-        elif vectors == 2:
-            low_2(a, B, y, count, columns, K, some)
-        else:
-            low_1(a, B, y, count, columns, K, some)
-
-
-@kernel
-def multiply_row(A, B, Y, n, K, ends):
-    """Multiply one row by wide tiles: a narrow one of one row would have too few sums to keep the CPU busy."""
-    size, width = size_of(ends.scale), lanes(ends.scale)
-    j = 0
-    while j < n:
-        shift, left = j * size, n - j
-        b, y = Matrix(B.address + shift, B.row, 1), Matrix(Y.address + shift, Y.row, 1)
-        some = Ends(ends.start, ends.bias + shift, ends.finish, ends.mask + shift, ends.scale)
-        if tile_rows() == 8 and left >= 16 * width:  # 32 registers: B's rows are then read in longer runs
-            row_16(A, b, y, 1, left, K, some)
-            j += 16 * width
-        elif left >= 8 * width:
-            row_8(A, b, y, 1, left, K, some)
-            j += 8 * width
-        else:
-            row_4(A, b, y, 1, min(left, 4 * width), K, some)
-            j += 4 * width
 
 
 @kernel
@@ -250,20 +207,6 @@ def multiply_narrow(A, B, Y, M, n, K, ends, panel):
             some = Ends(start, ends.bias + shift, finish, ends.mask + shift, ends.scale)
             a, y = Matrix(A.address + k * size, A.row, 1), Matrix(Y.address + shift, Y.row, 1)
             multiply_columns(a, Matrix(b.address + j * b.column * size, 1, b.column), y, M, columns, terms, some)
-
-
-@kernel
-def multiply_columns(A, B, Y, M, columns, K, ends):
-    """Go over the rows of A and Y, for as many columns as one tile of ``dot`` has."""
-    size = size_of(ends.scale)
-    rows = rows_1() if columns == 1 else rows_4()
-    for i in range(0, M, rows):
-        a, y = Matrix(A.address + i * A.row * size, A.row, 1), Matrix(Y.address + i * Y.row * size, Y.row, 1)
-        some = Ends(ends.start, ends.bias, ends.finish, ends.mask + i * Y.row * size, ends.scale)
-        if columns == 1:
-            dot_1(a, B, y, M - i, columns, K, some)
-        else:
-            dot_4(a, B, y, M - i, columns, K, some)
 
 
 @kernel

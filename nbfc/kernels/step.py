@@ -1,10 +1,14 @@
-"""A whole network: the training step in two parallel passes, and prediction.
+"""The training step of a whole network, in two parallel passes.
 
 Rows of a batch are independent in the forward pass, in the loss and in ③; only ① and ② mix them. So
 
 - pass 1 goes over blocks of rows, and takes each through all layers forward, the loss, and all layers back, while it
   is hot in the cache;
 - pass 2 goes over blocks of parameters: ① or ② over the whole batch, and at once the optimizer's update.
+
+Where parameters are few and rows are many, the batch is cut into parts instead. Pass 1 takes each part through ① and ②
+as well, in memory that the next part uses again, and what cores then have to send each other in pass 2 is no longer
+the rows but the parts' gradients. How a batch is cut depends on its size and on the network alone.
 
 No two threads ever add into one number: the bits are the same for any number of threads.
 
@@ -17,15 +21,13 @@ Arrays, for P parameters in L layers (see ``layers``), N samples and S = the sum
     layers     int64 (L, 6)       the layer table                                                   read
     parameters (P,)               W and b of all layers                                             updated
     state      (1 + moments, P)   gradient, then the optimizer's moments (see ``updates``)          updated
-    work       (2 S + 1 + m, C)   C ≥ N. In its flat memory a layer's outputs lie at C · OUTPUTS_AT, their
-                                  gradients C · S further on, then the samples' losses, and last the
-                                  batch's inputs, where they come from `order`                      overwritten
+    work       (size_of_work,)    memory (see ``workspace``)                                        overwritten
 """
 
 import numpy as np
 from numba import prange, types
 
-from nbfc.kernels._jit import inlined, kernel
+from nbfc.kernels._jit import kernel
 from nbfc.kernels.dense import (
     WHOLE,
     bias_gradient_outputs,
@@ -35,15 +37,27 @@ from nbfc.kernels.dense import (
     weight_gradient_inputs,
 )
 from nbfc.kernels.elementwise import multiply_by_derivative
-from nbfc.kernels.layers import ACTIVATION, BIAS_AT, N_IN, N_OUT, OUTPUTS_AT, WEIGHTS_AT, bias, weights
+from nbfc.kernels.layers import ACTIVATION, BIAS_AT, N_IN, N_OUT, TABLE, WEIGHTS_AT, bias, weights
 from nbfc.kernels.losses import loss_rows
 from nbfc.kernels.updates import CODE, KEEP, update
+from nbfc.kernels.workspace import (
+    ROWS,
+    batch_size,
+    gradient_of_part,
+    gradients,
+    inputs,
+    losses,
+    number_of_parts,
+    outputs,
+    room,
+)
 
-ROWS = 256  # samples in a block, at most: enough to make up for copying panels of weights
 WEIGHTS = 2**15  # entries of dW in a block, at least: few enough to be in the cache when they are updated ...
 INPUTS = 128  # ... and rows, at least: enough to make up for copying panels of dY
+ALONE = 200_000  # so many entries of parts' gradients are added up by one thread as soon as by two
+SUMS = 1024  # entries of the gradient that are added up at a time
 
-INTEGERS, TABLE, RULE = types.int64[::1], types.int64[:, ::1], types.float64[::1]
+INTEGERS, RULE = types.int64[::1], types.float64[::1]
 
 
 @kernel(parallel=True)
@@ -60,37 +74,22 @@ def train_step(X, order, labels, targets, loss, layers, parameters, state, work,
             pass_of_rows(X, order, labels, targets, loss, layers, parameters, work, share, threads)
 
     N = batch_size(X, order)
-    total = sum_of_losses(layers, work, N)
-    if not np.isfinite(total) and rule[CODE] != KEEP:
-        return total / N, False
+    J = mean_loss(layers, work, N)
+    if not np.isfinite(J) and rule[CODE] != KEEP:
+        return J, False
 
-    if threads == 1:
+    work[-1] = 0
+    if threads == 1 or 0 < number_of_parts(layers, N) * parameters.shape[0] < ALONE:
         pass_of_parameters(X, order, layers, parameters, state, work, rule, 0, 1)
     else:
         for share in prange(threads):
             pass_of_parameters(X, order, layers, parameters, state, work, rule, share, threads)
 
-    if rule[CODE] != KEEP and np.isnan(losses(layers, work)[0]):
+    if rule[CODE] != KEEP and np.isnan(work[-1]):
         for p in range(parameters.shape[0]):
             parameters[p] = state[0, p]
-        return total / N, False
-    return total / N, True
-
-
-@inlined
-def batch_size(X, order):
-    """Return N."""
-    return order.shape[0] if order.shape[0] > 0 else X.shape[0]
-
-
-@kernel
-def sum_of_losses(layers, work, N):
-    """Return Σ_i J⁽ⁱ⁾ in float64."""
-    J = losses(layers, work)
-    total = 0.0
-    for i in range(N):
-        total += J[i]
-    return total
+        return J, False
+    return J, True
 
 
 @kernel(
@@ -102,21 +101,61 @@ def sum_of_losses(layers, work, N):
         types.intp,
         TABLE,
         real[::1],
-        real[:, ::1],
+        real[::1],
         types.intp,
         types.intp,
     )
 )
 def pass_of_rows(X, order, labels, targets, loss, layers, parameters, work, share, shares):
-    """Pass 1 for a share of the rows, in blocks."""
-    first, end = share_of(batch_size(X, order), share, shares)
-    for r in range(first, end, ROWS):
-        s = min(end, r + ROWS)
-        if order.shape[0] > 0:
-            gather(X, order[r:s], inputs(layers, work)[r:s])
-        forward_and_back(
-            batch(X, order, layers, work)[r:s], labels[r:s], targets[r:s], loss, layers, parameters, work, r, s
-        )
+    """Pass 1 for a share of the rows in blocks, or for a share of the parts."""
+    N = batch_size(X, order)
+    parts = number_of_parts(layers, N)
+    if parts == 0:
+        first, end = share_of(N, share, shares)
+        for r in range(first, end, ROWS):
+            s = min(end, r + ROWS)
+            forward_and_back(X, order, labels, targets, loss, layers, parameters, room(layers, work, N, 0), r, s, r)
+        return
+    for part in range(parts * share // shares, parts * (share + 1) // shares):
+        r, s = share_of(N, part, parts)
+        here = room(layers, work, N, share)
+        forward_and_back(X, order, labels, targets, loss, layers, parameters, here, r, s, 0)
+        gradient = gradient_of_part(layers, work, part)
+        rows = inputs(layers, here)[: s - r] if order.shape[0] > 0 else X[r:s]
+        for layer in range(layers.shape[0]):
+            weight_gradient(rows, layers, here, layer, 0, layers[layer, N_IN], gradient)
+            bias_gradient(rows, layers, here, layer, gradient)
+        gradient[-1] = sum_of_losses(layers, here, s - r) / (s - r)
+
+
+@kernel
+def forward_and_back(X, order, labels, targets, loss, layers, parameters, room, r, s, place):
+    """Take rows r to s of the batch to `place` in a room: the outputs of all layers, the losses, and the gradients.
+
+    A layer's gradient is the one at its Y, before ①②③.
+    """
+    last, end = layers.shape[0] - 1, place + s - r
+    if order.shape[0] > 0:
+        gather(X, order[r:s], inputs(layers, room)[place:end])
+
+    for layer in range(last + 1):
+        W, b = weights(layers, parameters, layer), bias(layers, parameters, layer)
+        Y = outputs(layers, room, layer)[place:end]
+        if layer > 0:
+            forward_rows(outputs(layers, room, layer - 1)[place:end], W, b, layers[layer, ACTIVATION], Y)
+        elif order.shape[0] > 0:
+            forward_rows(inputs(layers, room)[place:end], W, b, layers[layer, ACTIVATION], Y)
+        else:
+            forward_rows(X[r:s], W, b, layers[layer, ACTIVATION], Y)
+
+    Y, dY = outputs(layers, room, last)[place:end], gradients(layers, room, last)[place:end]
+    loss_rows(loss, Y, labels[r:s], targets[r:s], losses(layers, room)[place:end], dY)
+    multiply_by_derivative(layers[last, ACTIVATION], Y, dY)
+
+    for layer in range(last, 0, -1):
+        dY, W = gradients(layers, room, layer)[place:end], weights(layers, parameters, layer)
+        X, dX = outputs(layers, room, layer - 1)[place:end], gradients(layers, room, layer - 1)[place:end]
+        input_gradient_rows(dY, W, layers[layer - 1, ACTIVATION], X, dX)
 
 
 @kernel
@@ -129,26 +168,27 @@ def gather(X, order, rows):
 
 
 @kernel
-def forward_and_back(X, labels, targets, loss, layers, parameters, work, r, s):
-    """Fill rows r to s of `work`: outputs of all layers, losses, and the gradient at every layer's Y before ①②③."""
-    last = layers.shape[0] - 1
+def sum_of_losses(layers, room, N):
+    """Return Σ_i J⁽ⁱ⁾ in float64."""
+    J = losses(layers, room)
+    total = 0.0
+    for i in range(N):
+        total += J[i]
+    return total
 
-    for layer in range(last + 1):
-        W, b = weights(layers, parameters, layer), bias(layers, parameters, layer)
-        Y = outputs(layers, work, layer)[r:s]
-        if layer == 0:
-            forward_rows(X, W, b, layers[layer, ACTIVATION], Y)
-        else:
-            forward_rows(outputs(layers, work, layer - 1)[r:s], W, b, layers[layer, ACTIVATION], Y)
 
-    Y, dY = outputs(layers, work, last)[r:s], gradients(layers, work, last)[r:s]
-    loss_rows(loss, Y, labels, targets, losses(layers, work)[r:s], dY)
-    multiply_by_derivative(layers[last, ACTIVATION], Y, dY)
-
-    for layer in range(last, 0, -1):
-        dY, W = gradients(layers, work, layer)[r:s], weights(layers, parameters, layer)
-        X, dX = outputs(layers, work, layer - 1)[r:s], gradients(layers, work, layer - 1)[r:s]
-        input_gradient_rows(dY, W, layers[layer - 1, ACTIVATION], X, dX)
+@kernel
+def mean_loss(layers, work, N):
+    """Return the mean of J⁽ⁱ⁾, or of the parts' means."""
+    parts = number_of_parts(layers, N)
+    if parts == 0:
+        return sum_of_losses(layers, room(layers, work, N, 0), N) / N
+    total = 0.0
+    for part in range(parts):
+        r, s = share_of(N, part, parts)
+        gradient = gradient_of_part(layers, work, part)
+        total += (s - r) * gradient[-1]
+    return total / N
 
 
 @kernel(
@@ -158,7 +198,7 @@ def forward_and_back(X, labels, targets, loss, layers, parameters, work, r, s):
         TABLE,
         real[::1],
         real[:, ::1],
-        real[:, ::1],
+        real[::1],
         RULE,
         types.intp,
         types.intp,
@@ -168,28 +208,51 @@ def pass_of_parameters(X, order, layers, parameters, state, work, rule, share, s
     """Pass 2 for a share of the parameters: ① or ② over the whole batch, and the update, in blocks.
 
     Shares are equal in the number of parameters, and so nearly in work. A row of a W belongs to the share in which its
-    tile starts. Where a parameter is no longer finite, the first sample's loss becomes NaN: that several threads write
+    tile starts. Where a parameter is no longer finite, the last entry of `work` becomes NaN: that several threads write
     the same there does no harm, and a sum over threads would need memory.
     """
     N, P = batch_size(X, order), parameters.shape[0]
-    X = batch(X, order, layers, work)[:N]
     start, end = P * share // shares, P * (share + 1) // shares
     overflow = parameters.dtype.type(0)
-    for layer in range(layers.shape[0]):
-        n_out = layers[layer, N_OUT]
-        size = max(INPUTS, WEIGHTS // n_out)
-        first, last = row_at(layers, layer, start), row_at(layers, layer, end)
-        for k0 in range(first, last, size):
-            k1 = min(last, k0 + size)
-            at = layers[layer, WEIGHTS_AT]
-            gradient_of_weights(X, layers, state, work, layer, k0, k1)
-            overflow += update(parameters, state, rule, at + k0 * n_out, at + k1 * n_out)
-        at = layers[layer, BIAS_AT]
-        if start <= at < end:
-            bias_gradient_outputs(gradients(layers, work, layer)[:N], bias(layers, state[0], layer), 0, n_out)
-            overflow += update(parameters, state, rule, at, at + n_out)
+    if number_of_parts(layers, N) > 0:
+        mean_of_parts(layers, work, N, start, end, state[0])
+        overflow += update(parameters, state, rule, start, end)
+    else:
+        here = room(layers, work, N, 0)
+        rows = inputs(layers, here) if order.shape[0] > 0 else X
+        for layer in range(layers.shape[0]):
+            n_out = layers[layer, N_OUT]
+            size = max(INPUTS, WEIGHTS // n_out)
+            first, last = row_at(layers, layer, start), row_at(layers, layer, end)
+            for k0 in range(first, last, size):
+                k1 = min(last, k0 + size)
+                at = layers[layer, WEIGHTS_AT]
+                weight_gradient(rows, layers, here, layer, k0, k1, state[0])
+                overflow += update(parameters, state, rule, at + k0 * n_out, at + k1 * n_out)
+            at = layers[layer, BIAS_AT]
+            if start <= at < end:
+                bias_gradient(rows, layers, here, layer, state[0])
+                overflow += update(parameters, state, rule, at, at + n_out)
     if overflow != 0:  # NaN
-        losses(layers, work)[0] = overflow
+        work[-1] = overflow
+
+
+@kernel
+def mean_of_parts(layers, work, N, start, end, gradient):
+    """Fill entries start to end of the gradient by the mean of the parts' gradients, each counted by its rows."""
+    parts = number_of_parts(layers, N)
+    for p0 in range(start, end, SUMS):
+        p1 = min(end, p0 + SUMS)
+        mean = gradient[p0:p1]
+        for part in range(parts):
+            r, s = share_of(N, part, parts)
+            weight, values = gradient.dtype.type((s - r) / N), gradient_of_part(layers, work, part)[p0:p1]
+            if part == 0:
+                for p in range(p1 - p0):
+                    mean[p] = weight * values[p]
+            else:
+                for p in range(p1 - p0):
+                    mean[p] += weight * values[p]
 
 
 @kernel
@@ -202,88 +265,18 @@ def row_at(layers, layer, place):
 
 
 @kernel
-def gradient_of_weights(X, layers, state, work, layer, k0, k1):
-    """② for rows k0 to k1 of a layer's dW."""
+def weight_gradient(X, layers, room, layer, k0, k1, gradient):
+    """② for rows k0 to k1 of a layer's dW, from the rows of a room that belong to those of X."""
     N = X.shape[0]
-    dY, dW = gradients(layers, work, layer)[:N], weights(layers, state[0], layer)
+    dY, dW = gradients(layers, room, layer)[:N], weights(layers, gradient, layer)
     if layer == 0:
         weight_gradient_inputs(X, dY, dW, k0, k1)
     else:
-        weight_gradient_inputs(outputs(layers, work, layer - 1)[:N], dY, dW, k0, k1)
+        weight_gradient_inputs(outputs(layers, room, layer - 1)[:N], dY, dW, k0, k1)
 
 
-@inlined
-def part(work, place, columns):
-    """Return the rows (C, columns) that lie C · place entries into the memory of `work`."""
-    C = work.shape[1]
-    return work.reshape(work.size)[C * place : C * (place + columns)].reshape(C, columns)
-
-
-@inlined
-def outputs(layers, work, layer):
-    """Return a layer's outputs Y (C, n_out)."""
-    return part(work, layers[layer, OUTPUTS_AT], layers[layer, N_OUT])
-
-
-@inlined
-def gradients(layers, work, layer):
-    """Return ∂J⁽ⁱ⁾/∂y⁽ⁱ⁾ before a layer's activation, (C, n_out)."""
-    return part(work, all_outputs(layers) + layers[layer, OUTPUTS_AT], layers[layer, N_OUT])
-
-
-@inlined
-def losses(layers, work):
-    """Return the samples' losses J⁽ⁱ⁾ (C,)."""
-    return work[2 * all_outputs(layers)]
-
-
-@inlined
-def inputs(layers, work):
-    """Return where a batch's inputs are gathered, (C, m)."""
-    return part(work, 2 * all_outputs(layers) + 1, layers[0, N_IN])
-
-
-@inlined
-def batch(X, order, layers, work):
-    """Return the batch's inputs: those of `order`, once they are gathered, or X."""
-    return inputs(layers, work) if order.shape[0] > 0 else X
-
-
-@inlined
-def all_outputs(layers):
-    """Return S, the sum of the layers' outputs."""
-    return layers[-1, OUTPUTS_AT] + layers[-1, N_OUT]
-
-
-@kernel(parallel=True)
-def predict(X, layers, parameters, work, Y, threads):
-    """Y (N, n) = the network's outputs for X (N, m). Each thread owns whole rows of Y, and a row of `work`."""
-    if threads == 1:
-        predict_rows(X, layers, parameters, work, Y, 0, 1)
-    else:
-        for share in prange(threads):
-            predict_rows(X, layers, parameters, work, Y, share, threads)
-
-
-@kernel(once=lambda real: (real[:, ::1], TABLE, real[::1], real[:, ::1], real[:, ::1], types.intp, types.intp))
-def predict_rows(X, layers, parameters, work, Y, share, shares):
-    """Take a share of the rows through all layers, in blocks of `ROWS`, by way of two buffers in turns.
-
-    Each buffer is half of a row of `work`, and holds the widest hidden layer's outputs for a block.
-    """
-    first, end = share_of(X.shape[0], share, shares)
-    last = layers.shape[0] - 1
-    half = work.shape[1] // 2
-    here, there = work[share, :half], work[share, half:]
-    for r in range(first, end, ROWS):
-        s = min(end, r + ROWS)
-        source = X[r:s]
-        for layer in range(last):
-            n_out = layers[layer, N_OUT]
-            hidden = here[: (s - r) * n_out].reshape(s - r, n_out)
-            W, b = weights(layers, parameters, layer), bias(layers, parameters, layer)
-            forward_rows(source, W, b, layers[layer, ACTIVATION], hidden)
-            source = hidden
-            here, there = there, here
-        W, b = weights(layers, parameters, last), bias(layers, parameters, last)
-        forward_rows(source, W, b, layers[last, ACTIVATION], Y[r:s])
+@kernel
+def bias_gradient(X, layers, room, layer, gradient):
+    """① for a layer, likewise."""
+    db = bias(layers, gradient, layer)
+    bias_gradient_outputs(gradients(layers, room, layer)[: X.shape[0]], db, 0, db.shape[0])

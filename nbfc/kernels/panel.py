@@ -1,0 +1,70 @@
+"""Loops of tiles: over the rows of a panel (see ``tile``), along one row, and over few columns (see ``dot``)."""
+
+from nbfc.kernels._jit import kernel
+from nbfc.kernels.dot import MOST_COLUMNS, make_dot
+from nbfc.kernels.memory import lanes, size_of
+from nbfc.kernels.tile import LOW, ROW, TALL, Ends, Matrix, make_tile, tile_rows
+
+tall_1, tall_2, tall_3 = (make_tile(TALL, vectors) for vectors in (1, 2, 3))
+low_1, low_2, low_3 = (make_tile(LOW, vectors) for vectors in (1, 2, 3))
+(dot_1, rows_1), (dot_4, rows_4) = make_dot(1), make_dot(MOST_COLUMNS)
+row_4, row_8, row_16 = make_tile(ROW, 4), make_tile(ROW, 8, whole=True), make_tile(ROW, 16, whole=True)
+
+
+@kernel
+def multiply_panel(A, B, Y, M, columns, K, ends):
+    """Go over the rows of A and Y, a tile at a time."""
+    number = ends.scale
+    size, rows, vectors = size_of(number), tile_rows(), (columns + lanes(number) - 1) // lanes(number)
+    for i in range(0, M, rows):
+        a = Matrix(A.address + i * A.row * size, A.row, A.column)
+        y = Matrix(Y.address + i * Y.row * size, Y.row, 1)
+        some = Ends(ends.start, ends.bias, ends.finish, ends.mask + i * Y.row * size, ends.scale)
+        count = M - i
+        if 2 * count > rows:
+            if vectors == 3:
+                tall_3(a, B, y, count, columns, K, some)
+            elif vectors == 2:
+                tall_2(a, B, y, count, columns, K, some)
+            else:
+                tall_1(a, B, y, count, columns, K, some)
+        elif vectors == 3:
+            low_3(a, B, y, count, columns, K, some)
+        elif vectors == 2:
+            low_2(a, B, y, count, columns, K, some)
+        else:
+            low_1(a, B, y, count, columns, K, some)
+
+
+@kernel
+def multiply_row(A, B, Y, n, K, ends):
+    """Multiply one row by wide tiles: a narrow one of one row would have too few sums to keep the CPU busy."""
+    size, width = size_of(ends.scale), lanes(ends.scale)
+    j = 0
+    while j < n:
+        shift, left = j * size, n - j
+        b, y = Matrix(B.address + shift, B.row, 1), Matrix(Y.address + shift, Y.row, 1)
+        some = Ends(ends.start, ends.bias + shift, ends.finish, ends.mask + shift, ends.scale)
+        if tile_rows() == 8 and left >= 16 * width:  # 32 registers: B's rows are then read in longer runs
+            row_16(A, b, y, 1, left, K, some)
+            j += 16 * width
+        elif left >= 8 * width:
+            row_8(A, b, y, 1, left, K, some)
+            j += 8 * width
+        else:
+            row_4(A, b, y, 1, min(left, 4 * width), K, some)
+            j += 4 * width
+
+
+@kernel
+def multiply_columns(A, B, Y, M, columns, K, ends):
+    """Go over the rows of A and Y, for as many columns as one tile of ``dot`` has."""
+    size = size_of(ends.scale)
+    rows = rows_1() if columns == 1 else rows_4()
+    for i in range(0, M, rows):
+        a, y = Matrix(A.address + i * A.row * size, A.row, 1), Matrix(Y.address + i * Y.row * size, Y.row, 1)
+        some = Ends(ends.start, ends.bias, ends.finish, ends.mask + i * Y.row * size, ends.scale)
+        if columns == 1:
+            dot_1(a, B, y, M - i, columns, K, some)
+        else:
+            dot_4(a, B, y, M - i, columns, K, some)

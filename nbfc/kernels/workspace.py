@@ -1,0 +1,105 @@
+"""The memory of a training step: rooms for the rows of a batch, and the gradients of its parts.
+
+One flat array, for P parameters in L layers (see ``layers``), N samples of m inputs, and S outputs of all layers::
+
+    parts   for each, where the batch is cut into several: its gradient (P,) and its mean loss
+    rooms   for each thread, or one for all where the batch is whole: (2 S + 1 + m, C)
+    flag    one entry: NaN where a parameter overflowed
+
+A room has place for the C rows of a part, or for all N. In its flat memory a layer's outputs lie at C · OUTPUTS_AT,
+their gradients C · S further on, then the samples' losses, and last the inputs, where they have to be gathered.
+"""
+
+from nbfc._arrays import Array
+from nbfc.kernels._jit import inlined, kernel
+from nbfc.kernels.dense import WHOLE
+from nbfc.kernels.layers import BIAS_AT, N_IN, N_OUT, OUTPUTS_AT
+
+ROWS = 256  # rows that are taken through the network at a time: enough to make up for copying panels of weights
+PART, PARTS = 128, 8  # rows of a part, at least, and how many parts are enough for many threads
+
+
+@kernel
+def batch_size(X, order):
+    """Return N."""
+    return order.shape[0] if order.shape[0] > 0 else X.shape[0]
+
+
+@kernel
+def rows_of_part(layers, N):
+    """Return how many rows a part of the batch has at most, or N where it is not cut.
+
+    It is cut where to write and read a part's gradient costs less than a quarter of reading the part's rows again.
+    """
+    P = layers[-1, BIAS_AT] + layers[-1, N_OUT]
+    numbers = 2 * (layers[-1, OUTPUTS_AT] + layers[-1, N_OUT]) + 1 + layers[0, N_IN]  # of a row
+    rows = min(ROWS, (max(PART, N // PARTS) + WHOLE - 1) // WHOLE * WHOLE)
+    return rows if rows < N and rows * numbers > 4 * P else N
+
+
+@kernel
+def number_of_parts(layers, N):
+    """Return how many parts a batch is cut into; 0 if it stays whole."""
+    rows = rows_of_part(layers, N)
+    return (N + rows - 1) // rows if rows < N else 0
+
+
+def size_of_work(layers: Array, N: int, threads: int) -> int:
+    """Return how many entries the memory of a step on N samples has."""
+    rows = rows_of_part.py_func(layers, N)
+    P = layers[-1, BIAS_AT] + layers[-1, N_OUT]
+    numbers = 2 * (layers[-1, OUTPUTS_AT] + layers[-1, N_OUT]) + 1 + layers[0, N_IN]
+    parts = -(-N // rows) * (P + 1) if rows < N else 0
+    return int(parts + (threads if rows < N else 1) * numbers * rows + 1)
+
+
+@inlined
+def gradient_of_part(layers, work, part):
+    """Return a part's gradient and mean loss, (P + 1,)."""
+    size = layers[-1, BIAS_AT] + layers[-1, N_OUT] + 1
+    return work[part * size : (part + 1) * size]
+
+
+@inlined
+def room(layers, work, N, share):
+    """Return a room, (2 S + 1 + m, C)."""
+    C, numbers = rows_of_part(layers, N), 2 * all_outputs(layers) + 1 + layers[0, N_IN]
+    start = number_of_parts(layers, N) * (layers[-1, BIAS_AT] + layers[-1, N_OUT] + 1) + share * numbers * C
+    return work[start : start + numbers * C].reshape(numbers, C)
+
+
+@inlined
+def rows_in(room, place, columns):
+    """Return the rows (C, columns) that lie C · place entries into a room's memory."""
+    C = room.shape[1]
+    return room.reshape(room.size)[C * place : C * (place + columns)].reshape(C, columns)
+
+
+@inlined
+def outputs(layers, room, layer):
+    """Return a layer's outputs Y (C, n_out)."""
+    return rows_in(room, layers[layer, OUTPUTS_AT], layers[layer, N_OUT])
+
+
+@inlined
+def gradients(layers, room, layer):
+    """Return ∂J⁽ⁱ⁾/∂y⁽ⁱ⁾ before a layer's activation, (C, n_out)."""
+    return rows_in(room, all_outputs(layers) + layers[layer, OUTPUTS_AT], layers[layer, N_OUT])
+
+
+@inlined
+def losses(layers, room):
+    """Return the samples' losses J⁽ⁱ⁾ (C,)."""
+    return room[2 * all_outputs(layers)]
+
+
+@inlined
+def inputs(layers, room):
+    """Return where the rows of a batch are gathered, (C, m)."""
+    return rows_in(room, 2 * all_outputs(layers) + 1, layers[0, N_IN])
+
+
+@inlined
+def all_outputs(layers):
+    """Return S, the sum of the layers' outputs."""
+    return layers[-1, OUTPUTS_AT] + layers[-1, N_OUT]
