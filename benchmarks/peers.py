@@ -199,12 +199,15 @@ def main():
     if options.worker:
         worker(options.worker)
         return
+    names = ["nbfc", *options.peers.split(",")]
+    if unknown := [name for name in names if name not in FRAMEWORKS]:
+        parser.error(f"unknown libraries {unknown}; those that can be timed are {list(FRAMEWORKS)[1:]}")
     works = random_workloads(options.sweep, options.seed) if options.sweep else WORKLOADS
     if options.only:
         works = [work for work in works if work.name.startswith(tuple(options.only.split(",")))]
     rows = []
     for work in works:
-        rows.append(measure(work, ["nbfc", *options.peers.split(",")], options.turns))
+        rows.append(measure(work, names, options.turns))
         print(describe(rows[-1]), flush=True)
     if options.sweep:
         rows.sort(key=lambda row: row["ratio"] or 0)
