@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
+REALS = (np.dtype(np.float32), np.dtype(np.float64))
+
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 
 
@@ -31,6 +33,12 @@ def alike(**arrays: Any) -> list[Array]:
 
     Integers take the dtype of the floating-point arrays beside them, or float64 where there are none, as in NumPy.
     """
+    for dtype in REALS:
+        for array in arrays.values():
+            if not is_plain(array, dtype):
+                break
+        else:
+            return list(arrays.values())  # as nearly always
     checked = [numbers(name, array) for name, array in arrays.items()]
     floats = [array.dtype for array in checked if array.dtype.kind == "f"]
     narrow = bool(floats) and all(dtype.itemsize <= 4 for dtype in floats)
@@ -55,12 +63,17 @@ def numbers(name: str, array: Any) -> Array:
     return result
 
 
-def is_normal(array: Any, dtype: np.dtype[Any], *columns: int) -> bool:
-    """Return whether `array` has the form that the kernels take, one row a sample, with so many columns where given.
+def is_normal(array: Any, dtype: np.dtype[Any], columns: int) -> bool:
+    """Return whether `array` has the form that the kernels take, one row a sample, with so many columns.
 
-    It asks in half a microsecond what other checks take several to find out, which a small step would notice.
+    It asks in a quarter of a microsecond what other checks take several to find out, which a small step would notice.
     """
-    return type(array) is np.ndarray and array.dtype is dtype and array.shape[1:] == columns and array.flags.carray
+    return is_plain(array, dtype) and array.ndim == 2 and array.shape[1] == columns
+
+
+def is_plain(array: Any, dtype: Any) -> bool:
+    """Return whether `array` has the layout and the byte order that the kernels take, and NumPy's own `dtype`."""
+    return type(array) is np.ndarray and array.dtype is dtype and array.flags.carray
 
 
 def normal(array: Array, dtype: npt.DTypeLike) -> Array:
@@ -120,14 +133,14 @@ def output(name: str, out: Array | None, shape: tuple[int, ...], dtype: np.dtype
         return np.empty(shape, dtype)
     if not isinstance(out, np.ndarray):
         raise TypeError(f"{name} is a {type(out).__name__}: expected a NumPy array to write the result into.")
-    if out.shape != shape or out.dtype != dtype or not out.flags.carray:
+    if out.shape != shape or not (out.dtype is dtype or out.dtype == dtype) or not out.flags.carray:
         layout = "" if out.flags.carray else ", read-only, unaligned or not C-contiguous"
         raise ValueError(
             f"{name} has shape {out.shape} and dtype {out.dtype}{layout}: expected a writable C-contiguous array of "
             f"shape {shape} and dtype {dtype}, because the result is written into it as it is."
         )
     for other, array in inputs.items():
-        if np.may_share_memory(out, array):
+        if array is out or (not (out.flags.owndata and array.flags.owndata) and np.may_share_memory(out, array)):
             raise ValueError(f"{name} shares memory with {other}, which would be overwritten while it is read.")
     return out
 

@@ -48,3 +48,16 @@ def check_activations(activation: str | Sequence[str], output: str, depth: int) 
             "expected one name for it."
         )
     return tuple(activation)
+
+
+def table_of_layers(widths: Sequence[int], activations: Sequence[str]) -> str:
+    """Return a table of the layers, their shapes and parameter counts, as text."""
+    rows = [("layer", "inputs", "outputs", "activation", "weights", "bias", "parameters")]
+    total = 0
+    for layer, (n_in, n_out, activation) in enumerate(zip(widths[:-1], widths[1:], activations, strict=True), 1):
+        shape, count = f"{n_in} × {n_out}", n_in * n_out + n_out
+        rows.append((str(layer), str(n_in), str(n_out), activation, shape, str(n_out), f"{count:,}"))
+        total += count
+    rows.append(("total", "", "", "", "", "", f"{total:,}"))
+    wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(cell.rjust(w) for cell, w in zip(row, wide, strict=True)) for row in rows)

@@ -46,9 +46,9 @@ def check_targets(loss: str, y: Any, n_out: int, dtype: np.dtype[Any]) -> Array:
     TypeError
         If y does not hold real numbers, or labels are not integers.
     """
-    choice("loss", loss, LOSSES)
     if loss == "mse" and _arrays.is_normal(y, dtype, n_out):
         return y  # type: ignore[no-any-return]
+    choice("loss", loss, LOSSES)
     given = _arrays.numbers("y", y)
     targets = given
     if loss == "cross_entropy" and targets.ndim == 1:

@@ -12,10 +12,10 @@ import numpy.typing as npt
 from nbfc import _arrays
 from nbfc._arrays import Array
 from nbfc._checks import choice, seeded
-from nbfc.architecture import check_activations, check_widths
+from nbfc.architecture import check_activations, check_widths, table_of_layers
 from nbfc.initializers import FITTING, INITIALIZERS, initial_weights
 from nbfc.kernels import layers, prediction, step, workspace
-from nbfc.kernels._jit import MOST_THREADS, launch
+from nbfc.kernels._jit import MOST_THREADS, launch, work_of_product
 from nbfc.kernels.elementwise import ACTIVATIONS
 from nbfc.kernels.updates import CODE, FOURTH, KEEP
 from nbfc.losses import check_targets, kernel_arguments
@@ -216,13 +216,16 @@ class MLP:
 
     def _outputs(self, X: Array, out: Array | None = None) -> Array:
         """Return the outputs for inputs from `_inputs`."""
-        Y = _arrays.output("out", out, (len(X), self._widths[-1]), self._dtype, X=X, parameters=self._parameters)
+        shape = len(X), self._widths[-1]
+        if out is not None:
+            _arrays.output("out", out, shape, self._dtype, X=X, parameters=self._parameters)
+        Y = np.empty(shape, self._dtype) if out is None else out
         # Taken out while it is in use, so that calls from several Python threads do not share it.
         work = self._idle.pop() if self._idle else None
         size = 2 * min(len(X), workspace.ROWS) * self._widest
         if work is None or work.shape[1] < size:
             work = np.empty((MOST_THREADS, size), self._dtype)
-        flops = 2 * len(X) * self._parameters.size
+        flops = work_of_product(len(X), self._parameters.size)
         launch(prediction.predict, flops, X, self._layers, self._parameters, work, Y)
         self._idle.append(work)
         return Y
@@ -284,7 +287,7 @@ class MLP:
         Return the mean loss, and whether the step was taken.
         """
         code, labels, rows = kernel_arguments(loss, y, self._dtype)
-        flops = 6 * len(y) * self._parameters.size
+        flops = 6 * max(len(y), 8) * self._parameters.size
         result: tuple[float, bool] = launch(
             step.train_step, flops, X, order, labels, rows, code, self._layers, self._parameters, state, work, rule
         )
@@ -296,16 +299,7 @@ class MLP:
 
     def __str__(self) -> str:
         """Return a table of the layers, their shapes and parameter counts."""
-        head = ("layer", "inputs", "outputs", "activation", "weights", "bias", "parameters")
-        rows = [head]
-        for layer, (W, b, activation) in enumerate(zip(self.weights, self.biases, self.activations, strict=True), 1):
-            n_in, n_out = W.shape
-            shape = f"{n_in} × {n_out}"
-            rows.append((str(layer), str(n_in), str(n_out), activation, shape, str(b.size), f"{W.size + b.size:,}"))
-        rows.append(("total", "", "", "", "", "", f"{self.parameters.size:,}"))
-        wide = [max(len(row[c]) for row in rows) for c in range(len(head))]
-        table = "\n".join("  ".join(cell.rjust(w) for cell, w in zip(row, wide, strict=True)) for row in rows)
-        return f"MLP, {self.dtype}\n{table}"
+        return f"MLP, {self.dtype}\n{table_of_layers(self.widths, self.activations)}"
 
     _MADE_ANEW = ("_weights", "_biases", "_layers", "_idle")
 

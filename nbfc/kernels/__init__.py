@@ -28,7 +28,7 @@ from nbfc import _arrays
 from nbfc._arrays import Array
 from nbfc._checks import choice
 from nbfc.kernels import dense
-from nbfc.kernels._jit import launch
+from nbfc.kernels._jit import launch, work_of_product
 from nbfc.kernels.elementwise import ACTIVATIONS
 
 __all__ = ["bias_gradient", "forward", "input_gradient", "weight_gradient"]
@@ -66,11 +66,13 @@ def forward(X: Array, W: Array, b: Array, activation: str = "identity", out: Arr
     code = choice("activation", activation, ACTIVATIONS)
     X, W, b = _arrays.alike(X=X, W=W, b=b)
     m, n = _sizes_of_weights(W)
-    _arrays.check_shape("X", X, ("N", m), f"W takes {m} inputs")
-    _arrays.check_shape("b", b, (n,), f"W gives {n} outputs")
+    if X.shape[1:] != (m,):
+        _arrays.check_shape("X", X, ("N", m), f"W takes {m} inputs")
+    if b.shape != (n,):
+        _arrays.check_shape("b", b, (n,), f"W gives {n} outputs")
     N = X.shape[0]
     Y = _arrays.output("out", out, (N, n), X.dtype, X=X, W=W, b=b)
-    launch(dense.forward, 2 * N * m * n, X, W, b, code, Y)
+    launch(dense.forward, work_of_product(N, m * n), X, W, b, code, Y)
     return Y
 
 
@@ -99,7 +101,7 @@ def bias_gradient(dY: Array, out: Array | None = None) -> Array:
     (dY,) = _arrays.alike(dY=dY)
     N, n = _sizes_of_batch(dY)
     db = _arrays.output("out", out, (n,), dY.dtype, dY=dY)
-    launch(dense.bias_gradient, 8 * N * n, dY, db)  # to fetch a number takes as long as some eight operations on it
+    launch(dense.bias_gradient, work_of_product(1, N * n), dY, db)
     return db
 
 
@@ -132,10 +134,11 @@ def weight_gradient(X: Array, dY: Array, out: Array | None = None) -> Array:
     """
     X, dY = _arrays.alike(X=X, dY=dY)
     N, n = _sizes_of_batch(dY)
-    _arrays.check_shape("X", X, (N, "m"), f"dY has {N} rows, one for each sample")
+    if X.ndim != 2 or X.shape[0] != N:
+        _arrays.check_shape("X", X, (N, "m"), f"dY has {N} rows, one for each sample")
     m = X.shape[1]
     dW = _arrays.output("out", out, (m, n), X.dtype, X=X, dY=dY)
-    launch(dense.weight_gradient, 2 * N * m * n, X, dY, dW)
+    launch(dense.weight_gradient, work_of_product(N, m * n), X, dY, dW)
     return dW
 
 
@@ -166,22 +169,25 @@ def input_gradient(dY: Array, W: Array, out: Array | None = None) -> Array:
     """
     dY, W = _arrays.alike(dY=dY, W=W)
     m, n = _sizes_of_weights(W)
-    _arrays.check_shape("dY", dY, ("N", n), f"W gives {n} outputs")
+    if dY.shape[1:] != (n,):
+        _arrays.check_shape("dY", dY, ("N", n), f"W gives {n} outputs")
     N = dY.shape[0]
     dX = _arrays.output("out", out, (N, m), dY.dtype, dY=dY, W=W)
-    launch(dense.input_gradient, 2 * N * m * n, dY, W, dX)
+    launch(dense.input_gradient, work_of_product(N, m * n), dY, W, dX)
     return dX
 
 
 def _sizes_of_weights(W: Array) -> tuple[int, int]:
-    _arrays.check_shape("W", W, ("m", "n"), "it has a row per input and a column per output")
+    if W.ndim != 2:
+        _arrays.check_shape("W", W, ("m", "n"), "it has a row per input and a column per output")
     if W.size == 0:
         raise ValueError(f"W has shape {W.shape}: expected at least one input and one output.")
     return W.shape
 
 
 def _sizes_of_batch(dY: Array) -> tuple[int, int]:
-    _arrays.check_shape("dY", dY, ("N", "n"), "it has a row per sample and a column per output")
+    if dY.ndim != 2:
+        _arrays.check_shape("dY", dY, ("N", "n"), "it has a row per sample and a column per output")
     if dY.size == 0:
         raise ValueError(f"dY has shape {dY.shape}: expected at least one sample and one output, as the mean needs.")
     return dY.shape

@@ -9,6 +9,9 @@ from nbfc.kernels.memory import lanes, size_of
 from nbfc.kernels.tile import MATRIX, Matrix
 from nbfc.kernels.vectors import INT, MOST_VECTORS, Vectors
 
+# Terms of a sum that copies are made for at a time: a panel of B is then 96 KiB with the widest registers, and stays
+# in a second-level cache beside A and C.
+DEPTH = 512
 GROUP = 16  # rows of A that are copied together: whole tiles, and whole cache lines
 
 

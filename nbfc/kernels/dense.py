@@ -20,14 +20,27 @@ from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.elementwise import IDENTITY, RELU, activate, multiply_by_derivative
 from nbfc.kernels.multiply import mean_of_rows, multiply_bias, multiply_mask, multiply_scale
 
-WHOLE = 16  # rows or columns that are not shared out further: whole tiles, and whole cache lines of db
+WHOLE = 16  # inputs or outputs that are not shared out further: whole tiles, and whole cache lines
+ROWS_TOGETHER = 4  # samples likewise: a low tile
+FEW_ROWS = 32  # fewer samples than this are not shared out, but the columns: each thread then reads a part of W alone
 
 
 @inlined
-def share_of(total, share, shares):
-    """Return where one of so many nearly equal shares of `total` rows or columns starts and stops."""
-    tiles = (total + WHOLE - 1) // WHOLE
-    return min(total, tiles * share // shares * WHOLE), min(total, tiles * (share + 1) // shares * WHOLE)
+def share_of(total, share, shares, whole):
+    """Return where one of so many shares of `total` rows starts and stops: nearly equal, in so many rows together."""
+    units = (total + whole - 1) // whole
+    return min(total, units * share // shares * whole), min(total, units * (share + 1) // shares * whole)
+
+
+@inlined
+def columns_of(total, share, shares):
+    """Return where a share of columns starts and stops: none that is not empty has fewer than `WHOLE`, if there are.
+
+    A product with few columns may sum in another order (see ``multiply``), and the bits would depend on the cuts.
+    """
+    units = max(1, total // WHOLE)
+    start, stop = units * share // shares * WHOLE, units * (share + 1) // shares * WHOLE
+    return min(total, start), total if share + 1 == shares else min(total, stop)
 
 
 @kernel
@@ -35,18 +48,35 @@ def forward_rows(X, W, b, activation, Y):
     """Y = activation(X W + b), in the notes: y_i = Σ_j w_ij x_j + b_i, then relu."""
     multiply_bias(X, W, b, activation == RELU, Y)
     if activation != RELU:
-        activate(activation, Y)
+        activate(activation, Y.reshape(Y.size))
+
+
+@kernel
+def forward_columns(X, W, b, activation, Y, j0, j1):
+    """`forward_rows` for outputs j0 to j1."""
+    if j1 - j0 == Y.shape[1]:
+        forward_rows(X, W, b, activation, Y)
+        return
+    multiply_bias(X, W[:, j0:j1], b[j0:j1], activation == RELU, Y[:, j0:j1])
+    if activation != RELU:
+        for i in range(Y.shape[0]):
+            activate(activation, Y[i, j0:j1])
 
 
 @kernel(parallel=True)
 def forward(X, W, b, activation, Y, threads):
-    """`forward_rows` on all of X. Each thread owns whole rows of Y."""
+    """`forward_rows` on all of X. Each thread owns whole rows of Y, or whole columns of few rows."""
+    N, n = Y.shape
     if threads == 1:
         forward_rows(X, W, b, activation, Y)
     else:
         for share in prange(threads):
-            r, s = share_of(X.shape[0], share, threads)
-            forward_rows(X[r:s], W, b, activation, Y[r:s])
+            if N < FEW_ROWS:
+                j0, j1 = columns_of(n, share, threads)
+                forward_columns(X, W, b, activation, Y, j0, j1)
+            else:
+                r, s = share_of(N, share, threads, ROWS_TOGETHER)
+                forward_rows(X[r:s], W, b, activation, Y[r:s])
 
 
 @kernel
@@ -63,14 +93,14 @@ def bias_gradient(dY, db, threads):
         bias_gradient_outputs(dY, db, 0, n)
     else:
         for share in prange(threads):
-            j0, j1 = share_of(n, share, threads)
+            j0, j1 = share_of(n, share, threads, WHOLE)
             bias_gradient_outputs(dY, db, j0, j1)
 
 
 @kernel
 def weight_gradient_inputs(X, dY, dW, k0, k1):
     """② dW = (1/N) Σ_i x⁽ⁱ⁾ ⊗ ∂J⁽ⁱ⁾/∂y⁽ⁱ⁾, for inputs k0 to k1; N × m × n numbers that are never stored."""
-    multiply_scale(X[:, k0:k1].T, dY, dW.dtype.type(1 / dY.shape[0]), dW[k0:k1])
+    multiply_scale(X[:, k0:k1].T, dY, dW.dtype.type(1 / dY.shape[0]), 0, dW[k0:k1])
 
 
 @kernel(parallel=True)
@@ -81,7 +111,7 @@ def weight_gradient(X, dY, dW, threads):
         weight_gradient_inputs(X, dY, dW, 0, m)
     else:
         for share in prange(threads):
-            k0, k1 = share_of(m, share, threads)
+            k0, k1 = share_of(m, share, threads, WHOLE)
             weight_gradient_inputs(X, dY, dW, k0, k1)
 
 
@@ -89,18 +119,36 @@ def weight_gradient(X, dY, dW, threads):
 def input_gradient_rows(dY, W, activation, X, dX):
     """③ ∂J/∂x = w × ∂J/∂y: row i of dX is W · ∂J⁽ⁱ⁾/∂y⁽ⁱ⁾. Times the derivative at X of its activation."""
     if activation == RELU:
-        multiply_mask(dY, W.T, X, dX)
+        multiply_mask(dY, W.T, X, 0, dX)
     else:
-        multiply_scale(dY, W.T, dX.dtype.type(1), dX)
-        multiply_by_derivative(activation, X, dX)
+        multiply_scale(dY, W.T, dX.dtype.type(1), 0, dX)
+        multiply_by_derivative(activation, X.reshape(X.size), dX.reshape(dX.size))
+
+
+@kernel
+def input_gradient_columns(dY, W, activation, X, dX, k0, k1):
+    """`input_gradient_rows` for inputs k0 to k1 of few rows, which are all that there are."""
+    if activation == RELU:
+        multiply_mask(dY, W[k0:k1].T, X[:, k0:k1], 1, dX[:, k0:k1])
+    else:
+        multiply_scale(dY, W[k0:k1].T, dX.dtype.type(1), 1, dX[:, k0:k1])
+        for i in range(dX.shape[0]):
+            multiply_by_derivative(activation, X[i, k0:k1], dX[i, k0:k1])
 
 
 @kernel(parallel=True)
 def input_gradient(dY, W, dX, threads):
-    """`input_gradient_rows` on all of dY. Each thread owns whole rows of dX."""
-    if threads == 1:
+    """`input_gradient_rows` on all of dY. Each thread owns whole rows of dX, or whole columns of few rows."""
+    N, m = dX.shape
+    if N < FEW_ROWS and threads == 1:
+        input_gradient_columns(dY, W, IDENTITY, dX, dX, 0, m)
+    elif threads == 1:
         input_gradient_rows(dY, W, IDENTITY, dX, dX)
     else:
         for share in prange(threads):
-            r, s = share_of(dY.shape[0], share, threads)
-            input_gradient_rows(dY[r:s], W, IDENTITY, dX[r:s], dX[r:s])
+            if N < FEW_ROWS:
+                k0, k1 = columns_of(m, share, threads)
+                input_gradient_columns(dY, W, IDENTITY, dX, dX, k0, k1)
+            else:
+                r, s = share_of(N, share, threads, ROWS_TOGETHER)
+                input_gradient_rows(dY[r:s], W, IDENTITY, dX[r:s], dX[r:s])

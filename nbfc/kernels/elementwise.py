@@ -11,8 +11,8 @@ ACTIVATIONS = {"identity": IDENTITY, "relu": RELU, "tanh": TANH, "sigmoid": SIGM
 
 
 @kernel
-def activate(activation, Y):
-    """Replace each entry of Y (N, n) by its activation.
+def activate(activation, y):
+    """Replace each entry of y, a vector, by its activation.
 
     ======== ==================
     identity y
@@ -21,8 +21,7 @@ def activate(activation, Y):
     sigmoid  1 / (1 + exp(−y))
     ======== ==================
     """
-    zero, one = Y.dtype.type(0), Y.dtype.type(1)
-    y = Y.reshape(Y.size)  # a view: Y is contiguous
+    zero, one = y.dtype.type(0), y.dtype.type(1)
     if activation == RELU:
         for t in range(y.shape[0]):
             y[t] = zero if y[t] < zero else y[t]  # this way round a NaN stays one
@@ -35,8 +34,8 @@ def activate(activation, Y):
 
 
 @kernel
-def multiply_by_derivative(activation, Y, dY):
-    """dY ← dY · activation′, from ∂J/∂(activation's value) to ∂J/∂(its argument), where Y (N, n) holds the values.
+def multiply_by_derivative(activation, y, dy):
+    """dy ← dy · activation′, from ∂J/∂(activation's value) to ∂J/∂(its argument); the vector y holds the values.
 
     ======== =====================================
     identity 1
@@ -45,8 +44,7 @@ def multiply_by_derivative(activation, Y, dY):
     sigmoid  y (1 − y)
     ======== =====================================
     """
-    zero, one = Y.dtype.type(0), Y.dtype.type(1)
-    y, dy = Y.reshape(Y.size), dY.reshape(dY.size)
+    zero, one = y.dtype.type(0), y.dtype.type(1)
     if activation == RELU:
         for t in range(y.shape[0]):
             dy[t] = dy[t] if y[t] > zero else zero

@@ -10,22 +10,24 @@ memory.
 from numba import types
 
 from nbfc.kernels._jit import inlined, kernel
-from nbfc.kernels.copies import GROUP, copy_block, copy_columns, copy_panel
-from nbfc.kernels.dot import MOST_COLUMNS
-from nbfc.kernels.memory import address_of, lanes, prefetch, read, size_of, stack_bytes, write
-from nbfc.kernels.panel import multiply_columns, multiply_panel, multiply_row
+from nbfc.kernels.copies import DEPTH, GROUP, copy_block, copy_panel
+from nbfc.kernels.few import multiply_by_few_columns, multiply_transpose_by_few_columns
+from nbfc.kernels.memory import address_of, lanes, prefetch, size_of, stack_bytes, write
+from nbfc.kernels.panel import multiply_panel, multiply_row
 from nbfc.kernels.tile import BIAS, MASK, MATRIX, OLD, RELU, SCALE, STORE, ZERO, Ends, Matrix, ends_type, tile_rows
 from nbfc.kernels.vectors import MOST_VECTORS
 
-# Terms of a sum that copies are made for at a time: a panel of B is then 96 KiB with the widest registers, and stays
-# in a second-level cache beside A and C.
-DEPTH = 512
 # Rows of A at a time: enough to make up for copying panels of B (64: 20% slower where layers are wide), and few enough
 # that they stay in a second-level cache.
 MOST_ROWS = 256
-# Copies are made of rows of B, of columns of A or of its rows that are this many bytes apart, if they are used by more
-# than so many rows or vectors of the other matrix.
-FAR_B, ROWS_TO_COPY_FOR = 2048, 31
+# Fewer rows of A do not make up for copies of B: it is read where it lies, so many rows side by side if they are far
+# apart, or for one row of A so many (all of them at once: a third of the speed on 2000 × 2000).
+FEW_ROWS, SIDE_BY_SIDE, SIDE_BY_SIDE_FOR_ONE = 32, 32, 8
+# With so few terms a sum takes less time than to write it: C is then written some rows at a time, from end to end.
+FEW_TERMS = 32
+# Copies are made of rows of B, of columns of A or of its rows that are this many bytes apart, the latter if they are
+# used by more than so many vectors of B.
+FAR_B = 2048
 FAR_COLUMNS, VECTORS_TO_COPY_FOR = 512, 3
 FAR_ROWS, VECTORS_TO_COPY_ROWS_FOR = 8192, 16
 # With so few columns vectors run along k instead (see ``dot``), where the sums have terms for so many vectors.
@@ -47,13 +49,13 @@ def matrix(array):
 @inlined
 def multiply_bias(A, B, bias, relu, Y):
     """Y ← A B + bias in every row, or max(A B + bias, 0) with `relu`."""
-    multiply(A, B, Y, Ends(BIAS, address_of(bias), RELU if relu else STORE, 0, Y.dtype.type(1)))
+    multiply(A, B, Y, 0, Ends(BIAS, address_of(bias), RELU if relu else STORE, 0, Y.dtype.type(1)))
 
 
 @inlined
-def multiply_scale(A, B, scale, Y):
+def multiply_scale(A, B, scale, few, Y):
     """Y ← scale · A B."""
-    multiply(A, B, Y, Ends(ZERO, 0, SCALE, 0, scale))
+    multiply(A, B, Y, few, Ends(ZERO, 0, SCALE, 0, scale))
 
 
 @kernel
@@ -81,46 +83,49 @@ def mean_of_rows(B, j0, j1, y):
 
 
 @inlined
-def multiply_mask(A, B, positive, Y):
+def multiply_mask(A, B, positive, few, Y):
     """Y ← A B, and 0 where the entry of `positive`, an array like Y, is not above 0."""
-    multiply(A, B, Y, Ends(ZERO, 0, MASK, address_of(positive), Y.dtype.type(1)))
+    multiply(A, B, Y, few, Ends(ZERO, 0, MASK, address_of(positive), Y.dtype.type(1)))
 
 
 @inlined
-def multiply(A, B, Y, ends):
+def multiply(A, B, Y, few, ends):
     """Y ← finish(s + A B) for A (M, K), B (K, n) and Y (M, n), with s and finish as ``tile`` has them.
 
-    A's and B's rows or columns are contiguous, and Y's rows are. Y is overwritten.
+    A's and B's rows or columns are contiguous, and Y's rows are. Y is overwritten. The order of a sum depends on K and
+    n, so that a part of Y's rows has the bits it would have in the whole; with `few` (rows: all that there are) also on
+    whether B is a transpose, which is then read as it lies.
     """
-    multiply_at(matrix(A), matrix(B), matrix(Y), A.shape[0], Y.shape[1], A.shape[1], ends)
+    multiply_at(matrix(A), matrix(B), matrix(Y), A.shape[0], Y.shape[1], A.shape[1], few, ends)
 
 
-@kernel(once=lambda real: (MATRIX, MATRIX, MATRIX, types.intp, types.intp, types.intp, ends_type(real)))
-def multiply_at(A, B, Y, M, n, K, ends):
+@kernel(once=lambda real: (MATRIX, MATRIX, MATRIX, types.intp, types.intp, types.intp, types.intp, ends_type(real)))
+def multiply_at(A, B, Y, M, n, K, few, ends):
     """`multiply` by addresses, so that all layouts share one compile."""
     number = ends.scale
     size = size_of(number)
     panel, block = stack_bytes(PANEL), stack_bytes(BLOCK)
-    if n <= NARROW and VECTORS_TO_SUM * lanes(number) <= K:
+    if (n <= NARROW or (few and B.row == 1)) and VECTORS_TO_SUM * lanes(number) <= K:
         if A.column == 1:
-            multiply_narrow(A, B, Y, M, n, K, ends, panel)
+            multiply_by_few_columns(A, B, Y, M, n, K, ends, panel)
             return
         if ends.start == ZERO and ends.finish != MASK:
-            multiply_turned(A, B, Y, M, n, K, ends, panel)
+            multiply_transpose_by_few_columns(A, B, Y, M, n, K, ends, panel)
             return
-    if M == 1 and B.column == 1:
-        multiply_row(A, B, Y, n, K, ends)
-        return
     vectors = (n + lanes(number) - 1) // lanes(number)
     copy_A, most, depth = False, MOST_ROWS, DEPTH
-    if A.row == 1 and A.column * size >= FAR_COLUMNS and vectors > VECTORS_TO_COPY_FOR:
+    if K <= FEW_TERMS and B.column == 1 and Y.row * size >= FAR_B:
+        most = GROUP
+    elif M < FEW_ROWS:
+        depth = (SIDE_BY_SIDE_FOR_ONE if M == 1 else SIDE_BY_SIDE) if is_far(B, size) else K
+    elif A.row == 1 and A.column * size >= FAR_COLUMNS and vectors > VECTORS_TO_COPY_FOR:
         copy_A, most = True, BLOCK // (DEPTH * size)
     elif A.column == 1 and A.row * size >= FAR_ROWS and vectors > VECTORS_TO_COPY_ROWS_FOR:
         copy_A, depth = True, BLOCK // (MOST_ROWS * size)
     for i in range(0, M, most):
         rows = min(most, M - i)
-        copy_B = B.column != 1 or (is_far(B, size) and rows > ROWS_TO_COPY_FOR)
-        step = depth if copy_A or copy_B else K
+        copy_B = B.column != 1 or (is_far(B, size) and rows >= FEW_ROWS)
+        step = depth if copy_A or copy_B or M < FEW_ROWS else K
         for k in range(0, K, step):
             terms = min(step, K - k)
             start = ends.start if k == 0 else OLD
@@ -131,6 +136,9 @@ def multiply_at(A, B, Y, M, n, K, ends):
             b = Matrix(B.address + k * B.row * size, B.row, B.column)
             y = Matrix(Y.address + i * Y.row * size, Y.row, 1)
             some = Ends(start, ends.bias, finish, ends.mask + i * Y.row * size, ends.scale)
+            if rows == 1 and B.column == 1:
+                multiply_row(a, b, y, n, terms, some)
+                continue
             multiply_block(a, group, b, copy_B, panel, y, rows, n, terms, some)
 
 
@@ -148,7 +156,7 @@ def multiply_block(A, group, B, copy, panel, Y, M, n, K, ends):
         some = Ends(ends.start, ends.bias + shift, ends.finish, ends.mask + shift, ends.scale)
         if copy:
             b = copy_panel(b, K, j_end - j, panel, number)
-        if group == GROUP * A.row and not (copy and is_far(B, size)):
+        if group == GROUP * A.row and not is_far(B, size):
             multiply_panel(A, b, y, M, j_end - j, K, some)
         else:
             ahead = Matrix(B.address + j_end * B.column * size, B.row, B.column)
@@ -167,6 +175,7 @@ def multiply_groups(A, group, B, ahead, columns_ahead, Y, M, columns, K, ends):
     """`multiply_panel` for copies of A; where B is large, fetch Y's next tile and B's next panel, which is `ahead`."""
     size = size_of(ends.scale)
     rows = tile_rows() if is_far(ahead, size) else GROUP
+    used_by = M if M >= FEW_ROWS else min(M, rows)  # rows over which the fetching is spread
     for i in range(0, M, rows):
         end = min(M, i + rows)
         a = Matrix(A.address + (i // GROUP * group + i % GROUP * A.row) * size, A.row, A.column)
@@ -175,7 +184,7 @@ def multiply_groups(A, group, B, ahead, columns_ahead, Y, M, columns, K, ends):
         if is_far(ahead, size):
             fetch(Y, end, min(M, end + rows), columns, 1, size)
             if ahead.column == 1:
-                fetch(ahead, K * i // M, K * end // M, columns_ahead, 0, size)
+                fetch(ahead, min(K, K * i // used_by), min(K, K * end // used_by), columns_ahead, 0, size)
             else:
                 turned = Matrix(ahead.address, ahead.column, 1)
                 fetch(turned, columns_ahead * i // M, columns_ahead * end // M, K, 0, size)
@@ -188,40 +197,3 @@ def fetch(part, first, end, columns, to_write, size):
     for row in range(first, end):
         for place in range(0, columns * size, LINE):
             prefetch(part.address + row * part.row * size + place, to_write)
-
-
-@kernel
-def multiply_narrow(A, B, Y, M, n, K, ends, panel):
-    """Multiply by few columns, of which a copy is made where they are not contiguous."""
-    size = size_of(ends.scale)
-    depth = K if B.row == 1 else DEPTH
-    for k in range(0, K, depth):
-        terms = min(depth, K - k)
-        start = ends.start if k == 0 else OLD
-        finish = ends.finish if k + terms == K else STORE
-        b = Matrix(B.address + k * size, 1, B.column)
-        if B.row != 1:
-            b = copy_columns(Matrix(B.address + k * B.row * size, B.row, 1), terms, n, panel, DEPTH, ends.scale)
-        for j in range(0, n, MOST_COLUMNS):
-            columns, shift = min(MOST_COLUMNS, n - j), j * size
-            some = Ends(start, ends.bias + shift, finish, ends.mask + shift, ends.scale)
-            a, y = Matrix(A.address + k * size, A.row, 1), Matrix(Y.address + shift, Y.row, 1)
-            multiply_columns(a, Matrix(b.address + j * b.column * size, 1, b.column), y, M, columns, terms, some)
-
-
-@kernel
-def multiply_turned(A, B, Y, M, n, K, ends, panel):
-    """Multiply by few columns where A is a transpose: Yᵀ = Bᵀ Aᵀ has few long rows. They are turned round by parts."""
-    size, width = size_of(ends.scale), MOST_VECTORS * lanes(ends.scale)
-    a = Matrix(B.address, B.column, B.row)
-    if n == 1:
-        multiply_row(a, Matrix(A.address, A.column, 1), Matrix(Y.address, 0, 1), M, K, ends)
-        return
-    for j in range(0, M, width):
-        columns = min(width, M - j)
-        b = Matrix(A.address + j * size, A.column, 1)
-        multiply_panel(a, b, Matrix(panel, width, 1), n, columns, K, ends)
-        for column in range(columns):
-            for row in range(n):
-                number = read(panel + (row * width + column) * size, ends.scale)
-                write(Y.address + ((j + column) * Y.row + row) * size, number)

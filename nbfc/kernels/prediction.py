@@ -3,31 +3,59 @@
 from numba import prange, types
 
 from nbfc.kernels._jit import kernel
-from nbfc.kernels.dense import forward_rows, share_of
+from nbfc.kernels.dense import FEW_ROWS, ROWS_TOGETHER, columns_of, forward_columns, forward_rows, share_of
 from nbfc.kernels.layers import ACTIVATION, N_OUT, TABLE, bias, weights
+from nbfc.kernels.rows import is_small
 from nbfc.kernels.workspace import ROWS
 
 
 @kernel(parallel=True)
 def predict(X, layers, parameters, work, Y, threads):
-    """Y (N, n) = the network's outputs for X (N, m). Each thread owns whole rows of Y, and a row of `work`."""
-    if threads == 1:
-        predict_rows(X, layers, parameters, work, Y, 0, 1)
-    else:
-        for share in prange(threads):
-            predict_rows(X, layers, parameters, work, Y, share, threads)
+    """Y (N, n) = the network's outputs for X (N, m).
 
-
-@kernel(once=lambda real: (real[:, ::1], TABLE, real[::1], real[:, ::1], real[:, ::1], types.intp, types.intp))
-def predict_rows(X, layers, parameters, work, Y, share, shares):
-    """Take a share of the rows through all layers, in blocks of `ROWS`, by way of two buffers in turns.
-
-    Each buffer is half of a row of `work`, and holds the widest hidden layer's outputs for a block.
+    Each thread owns whole rows of Y, and a row of `work`. Where rows are few they go through one layer after the other,
+    in the first row of `work`, and each thread owns whole columns of a layer's outputs.
     """
-    first, end = share_of(X.shape[0], share, shares)
+    few = threads > 1 and X.shape[0] < FEW_ROWS
+    for phase in range(layers.shape[0] if few else 1):
+        layer = phase if few else -1
+        if threads == 1 or (few and is_small(layers, layer)):
+            predict_share(X, layers, parameters, work, Y, layer, 0, 1)
+        else:
+            for share in prange(threads):
+                predict_share(X, layers, parameters, work, Y, layer, share, threads)
+
+
+@kernel(
+    once=lambda real: (
+        real[:, ::1],
+        TABLE,
+        real[::1],
+        real[:, ::1],
+        real[:, ::1],
+        types.intp,
+        types.intp,
+        types.intp,
+    )
+)
+def predict_share(X, layers, parameters, work, Y, layer, share, shares):
+    """Take a share of the rows through all layers, or fill a share of the columns of one layer's outputs."""
+    if layer < 0:
+        predict_rows(X, layers, parameters, work[share], Y, share, shares)
+    else:
+        predict_columns(X, layers, parameters, work[0], Y, layer, share, shares)
+
+
+@kernel
+def predict_rows(X, layers, parameters, work, Y, share, shares):
+    """Take the rows in blocks of `ROWS`, by way of two buffers in turns.
+
+    Each buffer is half of `work`, and holds the widest hidden layer's outputs for a block.
+    """
+    first, end = share_of(X.shape[0], share, shares, ROWS_TOGETHER)
     last = layers.shape[0] - 1
-    half = work.shape[1] // 2
-    here, there = work[share, :half], work[share, half:]
+    half = work.shape[0] // 2
+    here, there = work[:half], work[half:]
     for r in range(first, end, ROWS):
         s = min(end, r + ROWS)
         source = X[r:s]
@@ -40,3 +68,19 @@ def predict_rows(X, layers, parameters, work, Y, share, shares):
             here, there = there, here
         W, b = weights(layers, parameters, last), bias(layers, parameters, last)
         forward_rows(source, W, b, layers[last, ACTIVATION], Y[r:s])
+
+
+@kernel
+def predict_columns(X, layers, parameters, work, Y, layer, share, shares):
+    """Fill the columns, from one buffer to the other."""
+    N, n_out, half = X.shape[0], layers[layer, N_OUT], work.shape[0] // 2
+    j0, j1 = columns_of(n_out, share, shares)
+    W, b = weights(layers, parameters, layer), bias(layers, parameters, layer)
+    source, target = X, Y
+    if layer > 0:
+        at = (layer - 1) % 2 * half
+        source = work[at : at + N * W.shape[0]].reshape(N, W.shape[0])
+    if layer < layers.shape[0] - 1:
+        at = layer % 2 * half
+        target = work[at : at + N * n_out].reshape(N, n_out)
+    forward_columns(source, W, b, layers[layer, ACTIVATION], target, j0, j1)

@@ -6,6 +6,8 @@ Rows of a batch are independent in the forward pass, in the loss and in ③; onl
   is hot in the cache;
 - pass 2 goes over blocks of parameters: ① or ② over the whole batch, and at once the optimizer's update.
 
+Of few rows pass 1 takes all through a layer before the next, and shares out its columns (see ``rows``).
+
 Where parameters are few and rows are many, the batch is cut into parts instead. Pass 1 takes each part through ① and ②
 as well, in memory that the next part uses again, and what cores then have to send each other in pass 2 is no longer
 the rows but the parts' gradients. How a batch is cut depends on its size and on the network alone.
@@ -29,16 +31,15 @@ from numba import prange, types
 
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.dense import (
+    FEW_ROWS,
+    ROWS_TOGETHER,
     WHOLE,
     bias_gradient_outputs,
-    forward_rows,
-    input_gradient_rows,
     share_of,
     weight_gradient_inputs,
 )
-from nbfc.kernels.elementwise import multiply_by_derivative
-from nbfc.kernels.layers import ACTIVATION, BIAS_AT, N_IN, N_OUT, TABLE, WEIGHTS_AT, bias, weights
-from nbfc.kernels.losses import loss_rows
+from nbfc.kernels.layers import BIAS_AT, N_IN, N_OUT, TABLE, WEIGHTS_AT, bias, weights
+from nbfc.kernels.rows import forward_and_back, is_serial, phase_of_few_rows, phases
 from nbfc.kernels.updates import CODE, KEEP, update
 from nbfc.kernels.workspace import (
     ROWS,
@@ -67,13 +68,14 @@ def train_step(X, order, labels, targets, loss, layers, parameters, state, work,
     It is not taken where the loss or an updated parameter is not finite: the parameters are then as they were. With
     the rule KEEP there is no update, and state[0] holds the gradient of the mean loss.
     """
-    if threads == 1:
-        pass_of_rows(X, order, labels, targets, loss, layers, parameters, work, 0, 1)
-    else:
-        for share in prange(threads):
-            pass_of_rows(X, order, labels, targets, loss, layers, parameters, work, share, threads)
-
     N = batch_size(X, order)
+    for phase in range(phases(layers, N)):
+        if threads == 1 or is_serial(layers, N, phase):
+            pass_of_rows(X, order, labels, targets, loss, layers, parameters, work, phase, 0, 1)
+        else:
+            for share in prange(threads):
+                pass_of_rows(X, order, labels, targets, loss, layers, parameters, work, phase, share, threads)
+
     J = mean_loss(layers, work, N)
     if not np.isfinite(J) and rule[CODE] != KEEP:
         return J, False
@@ -104,20 +106,25 @@ def train_step(X, order, labels, targets, loss, layers, parameters, state, work,
         real[::1],
         types.intp,
         types.intp,
+        types.intp,
     )
 )
-def pass_of_rows(X, order, labels, targets, loss, layers, parameters, work, share, shares):
-    """Pass 1 for a share of the rows in blocks, or for a share of the parts."""
+def pass_of_rows(X, order, labels, targets, loss, layers, parameters, work, phase, share, shares):
+    """Pass 1 for a share of the rows in blocks, of the parts, or of the columns that a phase of few rows fills."""
     N = batch_size(X, order)
+    if N < FEW_ROWS:
+        here = room(layers, work, N, 0)
+        phase_of_few_rows(X, order, labels, targets, loss, layers, parameters, here, phase, share, shares)
+        return
     parts = number_of_parts(layers, N)
     if parts == 0:
-        first, end = share_of(N, share, shares)
+        first, end = share_of(N, share, shares, ROWS_TOGETHER)
         for r in range(first, end, ROWS):
             s = min(end, r + ROWS)
             forward_and_back(X, order, labels, targets, loss, layers, parameters, room(layers, work, N, 0), r, s, r)
         return
     for part in range(parts * share // shares, parts * (share + 1) // shares):
-        r, s = share_of(N, part, parts)
+        r, s = share_of(N, part, parts, WHOLE)
         here = room(layers, work, N, share)
         forward_and_back(X, order, labels, targets, loss, layers, parameters, here, r, s, 0)
         gradient = gradient_of_part(layers, work, part)
@@ -126,45 +133,6 @@ def pass_of_rows(X, order, labels, targets, loss, layers, parameters, work, shar
             weight_gradient(rows, layers, here, layer, 0, layers[layer, N_IN], gradient)
             bias_gradient(rows, layers, here, layer, gradient)
         gradient[-1] = sum_of_losses(layers, here, s - r) / (s - r)
-
-
-@kernel
-def forward_and_back(X, order, labels, targets, loss, layers, parameters, room, r, s, place):
-    """Take rows r to s of the batch to `place` in a room: the outputs of all layers, the losses, and the gradients.
-
-    A layer's gradient is the one at its Y, before ①②③.
-    """
-    last, end = layers.shape[0] - 1, place + s - r
-    if order.shape[0] > 0:
-        gather(X, order[r:s], inputs(layers, room)[place:end])
-
-    for layer in range(last + 1):
-        W, b = weights(layers, parameters, layer), bias(layers, parameters, layer)
-        Y = outputs(layers, room, layer)[place:end]
-        if layer > 0:
-            forward_rows(outputs(layers, room, layer - 1)[place:end], W, b, layers[layer, ACTIVATION], Y)
-        elif order.shape[0] > 0:
-            forward_rows(inputs(layers, room)[place:end], W, b, layers[layer, ACTIVATION], Y)
-        else:
-            forward_rows(X[r:s], W, b, layers[layer, ACTIVATION], Y)
-
-    Y, dY = outputs(layers, room, last)[place:end], gradients(layers, room, last)[place:end]
-    loss_rows(loss, Y, labels[r:s], targets[r:s], losses(layers, room)[place:end], dY)
-    multiply_by_derivative(layers[last, ACTIVATION], Y, dY)
-
-    for layer in range(last, 0, -1):
-        dY, W = gradients(layers, room, layer)[place:end], weights(layers, parameters, layer)
-        X, dX = outputs(layers, room, layer - 1)[place:end], gradients(layers, room, layer - 1)[place:end]
-        input_gradient_rows(dY, W, layers[layer - 1, ACTIVATION], X, dX)
-
-
-@kernel
-def gather(X, order, rows):
-    """Copy rows of X in an order."""
-    for i in range(order.shape[0]):
-        source, target = X[order[i]], rows[i]
-        for k in range(source.shape[0]):
-            target[k] = source[k]
 
 
 @kernel
@@ -185,7 +153,7 @@ def mean_loss(layers, work, N):
         return sum_of_losses(layers, room(layers, work, N, 0), N) / N
     total = 0.0
     for part in range(parts):
-        r, s = share_of(N, part, parts)
+        r, s = share_of(N, part, parts, WHOLE)
         gradient = gradient_of_part(layers, work, part)
         total += (s - r) * gradient[-1]
     return total / N
@@ -245,7 +213,7 @@ def mean_of_parts(layers, work, N, start, end, gradient):
         p1 = min(end, p0 + SUMS)
         mean = gradient[p0:p1]
         for part in range(parts):
-            r, s = share_of(N, part, parts)
+            r, s = share_of(N, part, parts, WHOLE)
             weight, values = gradient.dtype.type((s - r) / N), gradient_of_part(layers, work, part)[p0:p1]
             if part == 0:
                 for p in range(p1 - p0):

@@ -1,0 +1,50 @@
+"""Products of few numbers with a large matrix whose rows are long, which is read as it lies.
+
+With few columns a tile's vectors along a row of C would be nearly empty. They run along k instead (see ``dot``), or C
+is made turned round.
+"""
+
+from nbfc.kernels._jit import kernel
+from nbfc.kernels.copies import DEPTH, copy_columns
+from nbfc.kernels.dot import MOST_COLUMNS
+from nbfc.kernels.memory import lanes, read, size_of, write
+from nbfc.kernels.panel import multiply_columns, multiply_panel, multiply_row
+from nbfc.kernels.tile import OLD, STORE, Ends, Matrix
+from nbfc.kernels.vectors import MOST_VECTORS
+
+
+@kernel
+def multiply_by_few_columns(A, B, Y, M, n, K, ends, panel):
+    """Multiply by few columns, of which a copy is made where they are not contiguous; or by any that are."""
+    size = size_of(ends.scale)
+    depth = K if B.row == 1 else DEPTH
+    for k in range(0, K, depth):
+        terms = min(depth, K - k)
+        start = ends.start if k == 0 else OLD
+        finish = ends.finish if k + terms == K else STORE
+        b = Matrix(B.address + k * size, 1, B.column)
+        if B.row != 1:
+            b = copy_columns(Matrix(B.address + k * B.row * size, B.row, 1), terms, n, panel, DEPTH, ends.scale)
+        for j in range(0, n, MOST_COLUMNS):
+            columns, shift = min(MOST_COLUMNS, n - j), j * size
+            some = Ends(start, ends.bias + shift, finish, ends.mask + shift, ends.scale)
+            a, y = Matrix(A.address + k * size, A.row, 1), Matrix(Y.address + shift, Y.row, 1)
+            multiply_columns(a, Matrix(b.address + j * b.column * size, 1, b.column), y, M, columns, terms, some)
+
+
+@kernel
+def multiply_transpose_by_few_columns(A, B, Y, M, n, K, ends, panel):
+    """Multiply by few columns where A is a transpose: Yᵀ = Bᵀ Aᵀ has few long rows. They are turned round by parts."""
+    size, width = size_of(ends.scale), MOST_VECTORS * lanes(ends.scale)
+    a = Matrix(B.address, B.column, B.row)
+    if n == 1:
+        multiply_row(a, Matrix(A.address, A.column, 1), Matrix(Y.address, 0, 1), M, K, ends)
+        return
+    for j in range(0, M, width):
+        columns = min(width, M - j)
+        b = Matrix(A.address + j * size, A.column, 1)
+        multiply_panel(a, b, Matrix(panel, width, 1), n, columns, K, ends)
+        for column in range(columns):
+            for row in range(n):
+                number = read(panel + (row * width + column) * size, ends.scale)
+                write(Y.address + ((j + column) * Y.row + row) * size, number)

@@ -1,0 +1,123 @@
+"""Pass 1 of a training step: rows of the batch through all layers, the loss, and back. For the arrays see ``step``.
+
+Blocks of rows go all the way on their own. Few rows are too few to share out: threads share the columns of each layer
+instead, so that each reads its part of W alone, and meet after every layer.
+"""
+
+from nbfc.kernels._jit import kernel
+from nbfc.kernels.dense import (
+    FEW_ROWS,
+    columns_of,
+    forward_columns,
+    forward_rows,
+    input_gradient_columns,
+    input_gradient_rows,
+)
+from nbfc.kernels.elementwise import multiply_by_derivative
+from nbfc.kernels.layers import ACTIVATION, N_IN, N_OUT, bias, weights
+from nbfc.kernels.losses import loss_rows
+from nbfc.kernels.workspace import batch_size, gradients, inputs, losses, outputs
+
+SMALL = 2**15  # weights of a layer that one thread multiplies few rows by as soon as two
+
+
+@kernel
+def forward_and_back(X, order, labels, targets, loss, layers, parameters, room, r, s, place):
+    """Take rows r to s of the batch to `place` in a room: the outputs of all layers, the losses, and the gradients.
+
+    A layer's gradient is the one at its Y, before ①②③.
+    """
+    last, end = layers.shape[0] - 1, place + s - r
+    if order.shape[0] > 0:
+        gather(X, order[r:s], inputs(layers, room)[place:end])
+
+    for layer in range(last + 1):
+        W, b = weights(layers, parameters, layer), bias(layers, parameters, layer)
+        Y = outputs(layers, room, layer)[place:end]
+        if layer > 0:
+            forward_rows(outputs(layers, room, layer - 1)[place:end], W, b, layers[layer, ACTIVATION], Y)
+        elif order.shape[0] > 0:
+            forward_rows(inputs(layers, room)[place:end], W, b, layers[layer, ACTIVATION], Y)
+        else:
+            forward_rows(X[r:s], W, b, layers[layer, ACTIVATION], Y)
+
+    take_loss(loss, labels[r:s], targets[r:s], layers, room, place, end)
+
+    for layer in range(last, 0, -1):
+        dY, W = gradients(layers, room, layer)[place:end], weights(layers, parameters, layer)
+        X, dX = outputs(layers, room, layer - 1)[place:end], gradients(layers, room, layer - 1)[place:end]
+        input_gradient_rows(dY, W, layers[layer - 1, ACTIVATION], X, dX)
+
+
+@kernel
+def gather(X, order, rows):
+    """Copy rows of X in an order."""
+    for i in range(order.shape[0]):
+        source, target = X[order[i]], rows[i]
+        for k in range(source.shape[0]):
+            target[k] = source[k]
+
+
+@kernel
+def take_loss(loss, labels, targets, layers, room, place, end):
+    """Take the loss of the rows at place to end of a room, and its gradient before the last layer's activation."""
+    last = layers.shape[0] - 1
+    Y, dY = outputs(layers, room, last)[place:end], gradients(layers, room, last)[place:end]
+    loss_rows(loss, Y, labels, targets, losses(layers, room)[place:end], dY)
+    multiply_by_derivative(layers[last, ACTIVATION], Y.reshape(Y.size), dY.reshape(dY.size))
+
+
+# ---- few rows: phase 0 gathers them, 1 to L are the layers forward, L + 1 the loss, and the rest ③ of L to 2 ---------
+
+
+@kernel
+def phases(layers, N):
+    """Return in how many phases pass 1 is made: one, but of few rows."""
+    return 2 * layers.shape[0] + 1 if N < FEW_ROWS else 1
+
+
+@kernel
+def layer_of(layers, phase):
+    """Return the layer, from 0, that a phase multiplies by, or −1."""
+    L = layers.shape[0]
+    if phase == 0 or phase == L + 1:
+        return -1
+    return phase - 1 if phase <= L else 2 * L + 1 - phase
+
+
+@kernel
+def is_serial(layers, N, phase):
+    """Return whether a phase of few rows is for one thread."""
+    layer = layer_of(layers, phase)
+    return N < FEW_ROWS and (layer < 0 or is_small(layers, layer))
+
+
+@kernel
+def is_small(layers, layer):
+    """Return whether threads that share a layer's columns would gain less than it costs them to meet."""
+    return layers[layer, N_IN] * layers[layer, N_OUT] < SMALL
+
+
+@kernel
+def phase_of_few_rows(X, order, labels, targets, loss, layers, parameters, room, phase, share, shares):
+    """Gather the rows, take the loss, or fill a share of the columns of a layer's Y or of the gradient at its X."""
+    N, L, layer = batch_size(X, order), layers.shape[0], layer_of(layers, phase)
+    if phase == 0:
+        gather(X, order, inputs(layers, room)[: order.shape[0]])
+    elif phase == L + 1:
+        take_loss(loss, labels, targets, layers, room, 0, N)
+    elif phase <= L:
+        j0, j1 = columns_of(layers[layer, N_OUT], share, shares)
+        W, b = weights(layers, parameters, layer), bias(layers, parameters, layer)
+        Y = outputs(layers, room, layer)[:N]
+        if layer > 0:
+            forward_columns(outputs(layers, room, layer - 1)[:N], W, b, layers[layer, ACTIVATION], Y, j0, j1)
+        elif order.shape[0] > 0:
+            forward_columns(inputs(layers, room)[:N], W, b, layers[layer, ACTIVATION], Y, j0, j1)
+        else:
+            forward_columns(X, W, b, layers[layer, ACTIVATION], Y, j0, j1)
+    else:
+        k0, k1 = columns_of(layers[layer, N_IN], share, shares)
+        dY, W = gradients(layers, room, layer)[:N], weights(layers, parameters, layer)
+        Y, dX = outputs(layers, room, layer - 1)[:N], gradients(layers, room, layer - 1)[:N]
+        input_gradient_columns(dY, W, layers[layer - 1, ACTIVATION], Y, dX, k0, k1)
