@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import nbfc
 from nbfc.kernels import prediction, step
+from nbfc.kernels.dense import FEW_ROWS
 
 ACTIVATIONS = tuple(naive.ACTIVATIONS)
 WIDTHS = st.lists(st.integers(1, 12), min_size=2, max_size=5)
@@ -94,6 +95,18 @@ def test_a_row_of_predict_does_not_depend_on_the_rows_beside_it(threads, dtype, 
     threads(0)
     alone = np.concatenate([net.predict(X[i : i + 1]) for i in range(len(X))])
     assert np.array_equal(together, alone)
+
+
+@pytest.mark.parametrize("N", [1, 3, FEW_ROWS - 1])
+def test_few_rows_have_the_bits_they_have_among_many(N, threads, dtype, rng):
+    """Of few rows threads share the columns, where a layer is large; here they do in all layers but the last."""
+    net = network([530, 70, 600, 9], ["tanh", "relu"], dtype=dtype)
+    X = rng.standard_normal((100, 530)).astype(dtype)
+    threads(0)
+    expected = net.predict(X)[:N]
+    for count in (1, 2):
+        threads(count)
+        assert np.array_equal(net.predict(X[:N]), expected)
 
 
 def test_predict_on_no_rows_and_into_out(dtype):

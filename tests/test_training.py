@@ -11,7 +11,7 @@ import samples
 import nbfc
 from nbfc import losses, metrics
 from nbfc.kernels import step, workspace
-from nbfc.kernels.dense import WHOLE
+from nbfc.kernels.dense import FEW_ROWS, WHOLE
 from nbfc.kernels.updates import STEP
 
 OPTIMIZERS = [
@@ -208,10 +208,16 @@ def test_bits_are_the_same_for_any_number_of_threads_and_from_run_to_run(case, d
     assert len(results) == 1
 
 
-@pytest.mark.parametrize("count", [75, 129, 700])
-@pytest.mark.parametrize("widths", [(3, 1, 1), (1, 1), (70, 5, 3), (33, 130, 41, 17), (2, 300, 1), (5, 1, 64, 2)])
+@pytest.mark.parametrize("count", [1, FEW_ROWS - 1, 75, 129, 700])
+@pytest.mark.parametrize(
+    "widths",
+    [(3, 1, 1), (1, 1), (70, 5, 3), (33, 130, 41, 17), (2, 300, 1), (5, 1, 64, 2), (530, 70, 600, 9)],
+)
 def test_bits_are_the_same_for_any_number_of_shares(widths, count):
-    """In the first of these networks a share of two starts with a bias. Larger batches are cut into parts, or not."""
+    """In the first of these networks a share of two starts with a bias; the last has layers whose columns are shared.
+
+    Larger batches are cut into parts, or not.
+    """
     rng = np.random.default_rng(3)
     X, y = rng.standard_normal((count, widths[0])), rng.standard_normal((count, widths[-1]))
     code, labels, rows = losses.kernel_arguments("mse", y, np.dtype(float))
@@ -227,6 +233,27 @@ def test_bits_are_the_same_for_any_number_of_shares(widths, count):
         results.add(net.parameters.tobytes())
         assert np.all(net.parameters != nbfc.MLP(widths, "tanh", dtype="float64", seed=1).parameters)
     assert len(results) == 1
+
+
+@pytest.mark.parametrize("N", [1, 5, FEW_ROWS - 1])
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_few_rows_have_the_gradient_of_many_copies_of_them(N, activation, dtype, threads, rng):
+    """Few rows go through the layers in another way, and in other orders of summation; also by way of an order."""
+    threads(2)
+    net = nbfc.MLP([530, 70, 600, 9], activation, dtype=dtype, seed=1)
+    X, y = rng.standard_normal((N, 530)).astype(dtype), rng.standard_normal((N, 9)).astype(dtype)
+    copies = -(-FEW_ROWS // N)
+    value, gradient = net.loss_and_gradient(X, y, "mse")
+    expected, slopes = net.loss_and_gradient(np.tile(X, (copies, 1)), np.tile(y, (copies, 1)), "mse")
+    error = 600 * float(np.finfo(dtype).eps)  # terms of the longest sum
+    assert value == pytest.approx(expected, rel=error)
+    assert np.linalg.norm(gradient - slopes) <= error * np.linalg.norm(slopes)
+
+    trainer, ordered = (nbfc.Trainer(copy.deepcopy(net), "mse", "adam") for _ in range(2))
+    order = rng.permutation(N)
+    trainer.step(X[order], y[order])
+    ordered._step(X, y[order], order)
+    assert np.array_equal(trainer.net.parameters, ordered.net.parameters)
 
 
 @pytest.mark.parametrize("count", [128, 129, 1000, 1025, 5000])
