@@ -22,7 +22,8 @@ from nbfc.kernels.multiply import mean_of_rows, multiply_bias, multiply_mask, mu
 
 WHOLE = 16  # inputs or outputs that are not shared out further: whole tiles, and whole cache lines
 ROWS_TOGETHER = 4  # samples likewise: a low tile
-FEW_ROWS = 32  # fewer samples than this are not shared out, but the columns: each thread then reads a part of W alone
+FEW_ROWS = 32  # fewer samples than this are not shared out, but the columns: each thread then reads a part of W alone,
+MORE_ROWS, LARGE = 128, 2**19  # nor fewer than this where W has more entries: to copy its panels takes too long
 
 
 @inlined
@@ -30,6 +31,12 @@ def share_of(total, share, shares, whole):
     """Return where one of so many shares of `total` rows starts and stops: nearly equal, in so many rows together."""
     units = (total + whole - 1) // whole
     return min(total, units * share // shares * whole), min(total, units * (share + 1) // shares * whole)
+
+
+@kernel
+def shares_columns(N, entries):
+    """Return whether threads share the columns of matrices of so many entries, and not the N rows."""
+    return N < FEW_ROWS or (N < MORE_ROWS and entries > LARGE)
 
 
 @inlined
@@ -71,7 +78,7 @@ def forward(X, W, b, activation, Y, threads):
         forward_rows(X, W, b, activation, Y)
     else:
         for share in prange(threads):
-            if N < FEW_ROWS:
+            if shares_columns(N, W.size):
                 j0, j1 = columns_of(n, share, threads)
                 forward_columns(X, W, b, activation, Y, j0, j1)
             else:
@@ -127,11 +134,12 @@ def input_gradient_rows(dY, W, activation, X, dX):
 
 @kernel
 def input_gradient_columns(dY, W, activation, X, dX, k0, k1):
-    """`input_gradient_rows` for inputs k0 to k1 of few rows, which are all that there are."""
+    """`input_gradient_rows` for inputs k0 to k1 of all rows that there are."""
+    few = dY.shape[0] < FEW_ROWS
     if activation == RELU:
-        multiply_mask(dY, W[k0:k1].T, X[:, k0:k1], 1, dX[:, k0:k1])
+        multiply_mask(dY, W[k0:k1].T, X[:, k0:k1], few, dX[:, k0:k1])
     else:
-        multiply_scale(dY, W[k0:k1].T, dX.dtype.type(1), 1, dX[:, k0:k1])
+        multiply_scale(dY, W[k0:k1].T, dX.dtype.type(1), few, dX[:, k0:k1])
         for i in range(dX.shape[0]):
             multiply_by_derivative(activation, X[i, k0:k1], dX[i, k0:k1])
 
@@ -146,7 +154,7 @@ def input_gradient(dY, W, dX, threads):
         input_gradient_rows(dY, W, IDENTITY, dX, dX)
     else:
         for share in prange(threads):
-            if N < FEW_ROWS:
+            if shares_columns(N, W.size):
                 k0, k1 = columns_of(m, share, threads)
                 input_gradient_columns(dY, W, IDENTITY, dX, dX, k0, k1)
             else:

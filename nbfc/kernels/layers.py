@@ -32,6 +32,12 @@ def table(widths: Sequence[int], activations: Sequence[int]) -> tuple[Array, int
 
 
 @inlined
+def number_of_parameters(layers):
+    """Return P."""
+    return layers[-1, BIAS_AT] + layers[-1, N_OUT]
+
+
+@inlined
 def weights(layers, parameters, layer):
     """Return a layer's W (n_in, n_out) as a view into the flat vector of parameters, gradients or moments."""
     n_in, n_out, start = layers[layer, N_IN], layers[layer, N_OUT], layers[layer, WEIGHTS_AT]

@@ -3,7 +3,7 @@
 from numba import prange, types
 
 from nbfc.kernels._jit import kernel
-from nbfc.kernels.dense import FEW_ROWS, ROWS_TOGETHER, columns_of, forward_columns, forward_rows, share_of
+from nbfc.kernels.dense import ROWS_TOGETHER, columns_of, forward_columns, forward_rows, share_of, shares_columns
 from nbfc.kernels.layers import ACTIVATION, N_OUT, TABLE, bias, weights
 from nbfc.kernels.rows import is_small
 from nbfc.kernels.workspace import ROWS
@@ -16,7 +16,7 @@ def predict(X, layers, parameters, work, Y, threads):
     Each thread owns whole rows of Y, and a row of `work`. Where rows are few they go through one layer after the other,
     in the first row of `work`, and each thread owns whole columns of a layer's outputs.
     """
-    few = threads > 1 and X.shape[0] < FEW_ROWS
+    few = threads > 1 and shares_columns(X.shape[0], parameters.shape[0])
     for phase in range(layers.shape[0] if few else 1):
         layer = phase if few else -1
         if threads == 1 or (few and is_small(layers, layer)):

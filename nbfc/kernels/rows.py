@@ -1,20 +1,20 @@
 """Pass 1 of a training step: rows of the batch through all layers, the loss, and back. For the arrays see ``step``.
 
-Blocks of rows go all the way on their own. Few rows are too few to share out: threads share the columns of each layer
+Blocks of rows go all the way on their own. Where rows are too few to share out, threads share the columns of each layer
 instead, so that each reads its part of W alone, and meet after every layer.
 """
 
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.dense import (
-    FEW_ROWS,
     columns_of,
     forward_columns,
     forward_rows,
     input_gradient_columns,
     input_gradient_rows,
+    shares_columns,
 )
 from nbfc.kernels.elementwise import multiply_by_derivative
-from nbfc.kernels.layers import ACTIVATION, N_IN, N_OUT, bias, weights
+from nbfc.kernels.layers import ACTIVATION, N_IN, N_OUT, bias, number_of_parameters, weights
 from nbfc.kernels.losses import loss_rows
 from nbfc.kernels.workspace import batch_size, gradients, inputs, losses, outputs
 
@@ -67,13 +67,13 @@ def take_loss(loss, labels, targets, layers, room, place, end):
     multiply_by_derivative(layers[last, ACTIVATION], Y.reshape(Y.size), dY.reshape(dY.size))
 
 
-# ---- few rows: phase 0 gathers them, 1 to L are the layers forward, L + 1 the loss, and the rest ③ of L to 2 ---------
+# ---- columns: phase 0 gathers rows, 1 to L are the layers forward, L + 1 is the loss, the rest are ③ of L to 2 -------
 
 
 @kernel
 def phases(layers, N):
-    """Return in how many phases pass 1 is made: one, but of few rows."""
-    return 2 * layers.shape[0] + 1 if N < FEW_ROWS else 1
+    """Return in how many phases pass 1 is made: one, but where threads share columns."""
+    return 2 * layers.shape[0] + 1 if shares_columns(N, number_of_parameters(layers)) else 1
 
 
 @kernel
@@ -87,9 +87,9 @@ def layer_of(layers, phase):
 
 @kernel
 def is_serial(layers, N, phase):
-    """Return whether a phase of few rows is for one thread."""
+    """Return whether a phase is for one thread."""
     layer = layer_of(layers, phase)
-    return N < FEW_ROWS and (layer < 0 or is_small(layers, layer))
+    return phases(layers, N) > 1 and (layer < 0 or is_small(layers, layer))
 
 
 @kernel
@@ -99,7 +99,7 @@ def is_small(layers, layer):
 
 
 @kernel
-def phase_of_few_rows(X, order, labels, targets, loss, layers, parameters, room, phase, share, shares):
+def phase_of_columns(X, order, labels, targets, loss, layers, parameters, room, phase, share, shares):
     """Gather the rows, take the loss, or fill a share of the columns of a layer's Y or of the gradient at its X."""
     N, L, layer = batch_size(X, order), layers.shape[0], layer_of(layers, phase)
     if phase == 0:

@@ -6,7 +6,7 @@ Rows of a batch are independent in the forward pass, in the loss and in ③; onl
   is hot in the cache;
 - pass 2 goes over blocks of parameters: ① or ② over the whole batch, and at once the optimizer's update.
 
-Of few rows pass 1 takes all through a layer before the next, and shares out its columns (see ``rows``).
+Few rows pass 1 takes all through a layer before the next, and shares out its columns (see ``rows``).
 
 Where parameters are few and rows are many, the batch is cut into parts instead. Pass 1 takes each part through ① and ②
 as well, in memory that the next part uses again, and what cores then have to send each other in pass 2 is no longer
@@ -31,7 +31,6 @@ from numba import prange, types
 
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.dense import (
-    FEW_ROWS,
     ROWS_TOGETHER,
     WHOLE,
     bias_gradient_outputs,
@@ -39,7 +38,7 @@ from nbfc.kernels.dense import (
     weight_gradient_inputs,
 )
 from nbfc.kernels.layers import BIAS_AT, N_IN, N_OUT, TABLE, WEIGHTS_AT, bias, weights
-from nbfc.kernels.rows import forward_and_back, is_serial, phase_of_few_rows, phases
+from nbfc.kernels.rows import forward_and_back, is_serial, phase_of_columns, phases
 from nbfc.kernels.updates import CODE, KEEP, update
 from nbfc.kernels.workspace import (
     ROWS,
@@ -110,11 +109,11 @@ def train_step(X, order, labels, targets, loss, layers, parameters, state, work,
     )
 )
 def pass_of_rows(X, order, labels, targets, loss, layers, parameters, work, phase, share, shares):
-    """Pass 1 for a share of the rows in blocks, of the parts, or of the columns that a phase of few rows fills."""
+    """Pass 1 for a share of the rows in blocks, of the parts, or of the columns that a phase fills."""
     N = batch_size(X, order)
-    if N < FEW_ROWS:
+    if phases(layers, N) > 1:
         here = room(layers, work, N, 0)
-        phase_of_few_rows(X, order, labels, targets, loss, layers, parameters, here, phase, share, shares)
+        phase_of_columns(X, order, labels, targets, loss, layers, parameters, here, phase, share, shares)
         return
     parts = number_of_parts(layers, N)
     if parts == 0:

@@ -13,7 +13,7 @@ their gradients C · S further on, then the samples' losses, and last the inputs
 from nbfc._arrays import Array
 from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.dense import WHOLE
-from nbfc.kernels.layers import BIAS_AT, N_IN, N_OUT, OUTPUTS_AT
+from nbfc.kernels.layers import BIAS_AT, N_IN, N_OUT, OUTPUTS_AT, number_of_parameters
 
 ROWS = 256  # rows that are taken through the network at a time: enough to make up for copying panels of weights
 PART, PARTS = 128, 8  # rows of a part, at least, and how many parts are enough for many threads
@@ -56,7 +56,7 @@ def size_of_work(layers: Array, N: int, threads: int) -> int:
 @inlined
 def gradient_of_part(layers, work, part):
     """Return a part's gradient and mean loss, (P + 1,)."""
-    size = layers[-1, BIAS_AT] + layers[-1, N_OUT] + 1
+    size = number_of_parameters(layers) + 1
     return work[part * size : (part + 1) * size]
 
 
@@ -64,7 +64,7 @@ def gradient_of_part(layers, work, part):
 def room(layers, work, N, share):
     """Return a room, (2 S + 1 + m, C)."""
     C, numbers = rows_of_part(layers, N), 2 * all_outputs(layers) + 1 + layers[0, N_IN]
-    start = number_of_parts(layers, N) * (layers[-1, BIAS_AT] + layers[-1, N_OUT] + 1) + share * numbers * C
+    start = number_of_parts(layers, N) * (number_of_parameters(layers) + 1) + share * numbers * C
     return work[start : start + numbers * C].reshape(numbers, C)
 
 
