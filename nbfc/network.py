@@ -225,7 +225,7 @@ class MLP:
         size = 2 * min(len(X), workspace.ROWS) * self._widest
         if work is None or work.shape[1] < size:
             work = np.empty((MOST_THREADS, size), self._dtype)
-        flops = work_of_product(len(X), self._parameters.size)
+        flops = work_of_product(len(X), 1, self._parameters.size)
         launch(prediction.predict, flops, X, self._layers, self._parameters, work, Y)
         self._idle.append(work)
         return Y

@@ -72,7 +72,7 @@ def forward(X: Array, W: Array, b: Array, activation: str = "identity", out: Arr
         _arrays.check_shape("b", b, (n,), f"W gives {n} outputs")
     N = X.shape[0]
     Y = _arrays.output("out", out, (N, n), X.dtype, X=X, W=W, b=b)
-    launch(dense.forward, work_of_product(N, m * n), X, W, b, code, Y)
+    launch(dense.forward, work_of_product(N, m, n), X, W, b, code, Y)
     return Y
 
 
@@ -101,7 +101,7 @@ def bias_gradient(dY: Array, out: Array | None = None) -> Array:
     (dY,) = _arrays.alike(dY=dY)
     N, n = _sizes_of_batch(dY)
     db = _arrays.output("out", out, (n,), dY.dtype, dY=dY)
-    launch(dense.bias_gradient, work_of_product(1, N * n), dY, db)
+    launch(dense.bias_gradient, work_of_product(N, 1, n), dY, db)
     return db
 
 
@@ -138,7 +138,7 @@ def weight_gradient(X: Array, dY: Array, out: Array | None = None) -> Array:
         _arrays.check_shape("X", X, (N, "m"), f"dY has {N} rows, one for each sample")
     m = X.shape[1]
     dW = _arrays.output("out", out, (m, n), X.dtype, X=X, dY=dY)
-    launch(dense.weight_gradient, work_of_product(N, m * n), X, dY, dW)
+    launch(dense.weight_gradient, work_of_product(N, m, n), X, dY, dW)
     return dW
 
 
@@ -173,7 +173,7 @@ def input_gradient(dY: Array, W: Array, out: Array | None = None) -> Array:
         _arrays.check_shape("dY", dY, ("N", n), f"W gives {n} outputs")
     N = dY.shape[0]
     dX = _arrays.output("out", out, (N, m), dY.dtype, dY=dY, W=W)
-    launch(dense.input_gradient, work_of_product(N, m * n), dY, W, dX)
+    launch(dense.input_gradient, work_of_product(N, m, n), dY, W, dX)
     return dX
 
 

@@ -247,13 +247,13 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def work_of_product(N: int, entries: int) -> int:
-    """Return what the product of N rows with a matrix of so many entries counts for in `launch`.
+def work_of_product(N: int, m: int, n: int) -> int:
+    """Return what a product of matrices (N, m) and (m, n), or the like, counts for in `launch`.
 
     An operation counts four times what it does in a training step, whose threads have to exchange what they made; and
-    to fetch an entry takes as long as some eight operations on it.
+    to fetch or write an entry takes as long as some eight operations on it.
     """
-    return 2 * entries * max(4 * N, 16)
+    return max(8 * N * m * n, 32 * max(N * m, m * n, N * n))
 
 
 def launch(kernel: Callable[..., Any], flops: float, *args: Any) -> Any:

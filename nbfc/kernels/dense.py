@@ -112,14 +112,18 @@ def weight_gradient_inputs(X, dY, dW, k0, k1):
 
 @kernel(parallel=True)
 def weight_gradient(X, dY, dW, threads):
-    """`weight_gradient_inputs` on all inputs. Each thread owns whole rows of dW."""
-    m = dW.shape[0]
+    """`weight_gradient_inputs` on all inputs. Each thread owns whole rows of dW, or whole columns of few rows."""
+    m, n = dW.shape
     if threads == 1:
         weight_gradient_inputs(X, dY, dW, 0, m)
     else:
         for share in prange(threads):
-            k0, k1 = share_of(m, share, threads, WHOLE)
-            weight_gradient_inputs(X, dY, dW, k0, k1)
+            if m < FEW_ROWS:
+                j0, j1 = columns_of(n, share, threads)
+                weight_gradient_inputs(X, dY[:, j0:j1], dW[:, j0:j1], 0, m)
+            else:
+                k0, k1 = share_of(m, share, threads, WHOLE)
+                weight_gradient_inputs(X, dY, dW, k0, k1)
 
 
 @kernel

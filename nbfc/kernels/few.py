@@ -9,14 +9,20 @@ from nbfc.kernels.copies import DEPTH, copy_columns
 from nbfc.kernels.dot import MOST_COLUMNS
 from nbfc.kernels.memory import lanes, read, size_of, write
 from nbfc.kernels.panel import multiply_columns, multiply_panel, multiply_row
-from nbfc.kernels.tile import OLD, STORE, Ends, Matrix
+from nbfc.kernels.tile import OLD, STORE, ZERO, Ends, Matrix
 from nbfc.kernels.vectors import MOST_VECTORS
 
 
 @kernel
 def multiply_by_few_columns(A, B, Y, M, n, K, ends, panel):
-    """Multiply by few columns, of which a copy is made where they are not contiguous; or by any that are."""
+    """Multiply by few columns, of which a copy is made where they are not contiguous; or by any that are.
+
+    One row by many columns is turned round: many rows by one column.
+    """
     size = size_of(ends.scale)
+    if M == 1 and B.row == 1 and ends.start == ZERO:
+        multiply_columns(Matrix(B.address, B.column, 1), A, Matrix(Y.address, 1, 1), n, 1, K, ends)
+        return
     depth = K if B.row == 1 else DEPTH
     for k in range(0, K, depth):
         terms = min(depth, K - k)

@@ -22,7 +22,7 @@ from nbfc.kernels.vectors import MOST_VECTORS
 MOST_ROWS = 256
 # Fewer rows of A do not make up for copies of B: it is read where it lies, so many rows side by side if they are far
 # apart, or for one row of A so many (all of them at once: a third of the speed on 2000 × 2000).
-FEW_ROWS, SIDE_BY_SIDE, SIDE_BY_SIDE_FOR_ONE = 32, 32, 8
+FEW_ROWS, SIDE_BY_SIDE, SIDE_BY_SIDE_FOR_ONE = 32, 32, 16
 # With so few terms a sum takes less time than to write it: C is then written some rows at a time, from end to end.
 FEW_TERMS = 32
 # Copies are made of rows of B, of columns of A or of its rows that are this many bytes apart, the latter if they are
