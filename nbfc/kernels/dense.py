@@ -14,7 +14,7 @@ equation for whole arrays, cut into blocks over threads. A number is always summ
 terms, wherever the cuts fall: that is why the bits do not depend on the number of threads.
 """
 
-from numba import prange
+from numba import prange, types
 
 from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.elementwise import IDENTITY, RELU, activate, multiply_by_derivative
@@ -50,40 +50,31 @@ def columns_of(total, share, shares):
     return min(total, start), total if share + 1 == shares else min(total, stop)
 
 
-@kernel
-def forward_rows(X, W, b, activation, Y):
-    """Y = activation(X W + b), in the notes: y_i = Σ_j w_ij x_j + b_i, then relu."""
-    multiply_bias(X, W, b, activation == RELU, Y)
-    if activation != RELU:
-        activate(activation, Y.reshape(Y.size))
-
-
-@kernel
-def forward_columns(X, W, b, activation, Y, j0, j1):
-    """`forward_rows` for outputs j0 to j1."""
-    if j1 - j0 == Y.shape[1]:
-        forward_rows(X, W, b, activation, Y)
-        return
+@kernel(once=lambda real: (real[:, ::1], real[:, ::1], real[::1], types.intp, real[:, ::1], types.intp, types.intp))
+def forward_outputs(X, W, b, activation, Y, j0, j1):
+    """Y = activation(X W + b), in the notes: y_i = Σ_j w_ij x_j + b_i, then relu; for outputs j0 to j1."""
     multiply_bias(X, W[:, j0:j1], b[j0:j1], activation == RELU, Y[:, j0:j1])
-    if activation != RELU:
+    if activation != RELU and j1 - j0 == Y.shape[1]:
+        activate(activation, Y.reshape(Y.size))
+    elif activation != RELU:
         for i in range(Y.shape[0]):
             activate(activation, Y[i, j0:j1])
 
 
 @kernel(parallel=True)
 def forward(X, W, b, activation, Y, threads):
-    """`forward_rows` on all of X. Each thread owns whole rows of Y, or whole columns of few rows."""
+    """`forward_outputs` on all of X. Each thread owns whole rows of Y, or whole columns of few rows."""
     N, n = Y.shape
     if threads == 1:
-        forward_rows(X, W, b, activation, Y)
+        forward_outputs(X, W, b, activation, Y, 0, n)
     else:
         for share in prange(threads):
             if shares_columns(N, W.size):
                 j0, j1 = columns_of(n, share, threads)
-                forward_columns(X, W, b, activation, Y, j0, j1)
+                forward_outputs(X, W, b, activation, Y, j0, j1)
             else:
                 r, s = share_of(N, share, threads, ROWS_TOGETHER)
-                forward_rows(X[r:s], W, b, activation, Y[r:s])
+                forward_outputs(X[r:s], W, b, activation, Y[r:s], 0, n)
 
 
 @kernel
@@ -104,10 +95,13 @@ def bias_gradient(dY, db, threads):
             bias_gradient_outputs(dY, db, j0, j1)
 
 
-@kernel
-def weight_gradient_inputs(X, dY, dW, k0, k1):
-    """② dW = (1/N) Σ_i x⁽ⁱ⁾ ⊗ ∂J⁽ⁱ⁾/∂y⁽ⁱ⁾, for inputs k0 to k1; N × m × n numbers that are never stored."""
-    multiply_scale(X[:, k0:k1].T, dY, dW.dtype.type(1 / dY.shape[0]), 0, dW[k0:k1])
+@kernel(once=lambda real: (real[:, ::1], real[:, ::1], real[:, ::1], types.intp, types.intp, types.intp, types.intp))
+def weight_gradient_inputs(X, dY, dW, k0, k1, j0, j1):
+    """② dW = (1/N) Σ_i x⁽ⁱ⁾ ⊗ ∂J⁽ⁱ⁾/∂y⁽ⁱ⁾, for inputs k0 to k1 and outputs j0 to j1.
+
+    The N × m × n numbers of the notes are never stored.
+    """
+    multiply_scale(X[:, k0:k1].T, dY[:, j0:j1], dW.dtype.type(1 / dY.shape[0]), False, dW[k0:k1, j0:j1])
 
 
 @kernel(parallel=True)
@@ -115,52 +109,55 @@ def weight_gradient(X, dY, dW, threads):
     """`weight_gradient_inputs` on all inputs. Each thread owns whole rows of dW, or whole columns of few rows."""
     m, n = dW.shape
     if threads == 1:
-        weight_gradient_inputs(X, dY, dW, 0, m)
+        weight_gradient_inputs(X, dY, dW, 0, m, 0, n)
     else:
         for share in prange(threads):
             if m < FEW_ROWS:
                 j0, j1 = columns_of(n, share, threads)
-                weight_gradient_inputs(X, dY[:, j0:j1], dW[:, j0:j1], 0, m)
+                weight_gradient_inputs(X, dY, dW, 0, m, j0, j1)
             else:
                 k0, k1 = share_of(m, share, threads, WHOLE)
-                weight_gradient_inputs(X, dY, dW, k0, k1)
+                weight_gradient_inputs(X, dY, dW, k0, k1, 0, n)
 
 
-@kernel
-def input_gradient_rows(dY, W, activation, X, dX):
-    """③ ∂J/∂x = w × ∂J/∂y: row i of dX is W · ∂J⁽ⁱ⁾/∂y⁽ⁱ⁾. Times the derivative at X of its activation."""
-    if activation == RELU:
-        multiply_mask(dY, W.T, X, 0, dX)
-    else:
-        multiply_scale(dY, W.T, dX.dtype.type(1), 0, dX)
-        multiply_by_derivative(activation, X.reshape(X.size), dX.reshape(dX.size))
+@kernel(
+    once=lambda real: (
+        real[:, ::1],
+        real[:, ::1],
+        types.intp,
+        real[:, ::1],
+        real[:, ::1],
+        types.boolean,
+        types.intp,
+        types.intp,
+    )
+)
+def input_gradient_inputs(dY, W, activation, X, dX, few, k0, k1):
+    """③ ∂J/∂x = w × ∂J/∂y: row i of dX is W · ∂J⁽ⁱ⁾/∂y⁽ⁱ⁾, for inputs k0 to k1.
 
-
-@kernel
-def input_gradient_columns(dY, W, activation, X, dX, k0, k1):
-    """`input_gradient_rows` for inputs k0 to k1 of all rows that there are."""
-    few = dY.shape[0] < FEW_ROWS
+    Times the derivative at X of its activation. `few` says that the rows are all there are, and few (see ``multiply``).
+    """
     if activation == RELU:
         multiply_mask(dY, W[k0:k1].T, X[:, k0:k1], few, dX[:, k0:k1])
-    else:
-        multiply_scale(dY, W[k0:k1].T, dX.dtype.type(1), few, dX[:, k0:k1])
+        return
+    multiply_scale(dY, W[k0:k1].T, dX.dtype.type(1), few, dX[:, k0:k1])
+    if activation != IDENTITY:
         for i in range(dX.shape[0]):
             multiply_by_derivative(activation, X[i, k0:k1], dX[i, k0:k1])
 
 
 @kernel(parallel=True)
 def input_gradient(dY, W, dX, threads):
-    """`input_gradient_rows` on all of dY. Each thread owns whole rows of dX, or whole columns of few rows."""
+    """`input_gradient_inputs` on all of dY. Each thread owns whole rows of dX, or whole columns of few rows."""
     N, m = dX.shape
-    if N < FEW_ROWS and threads == 1:
-        input_gradient_columns(dY, W, IDENTITY, dX, dX, 0, m)
-    elif threads == 1:
-        input_gradient_rows(dY, W, IDENTITY, dX, dX)
+    few = N < FEW_ROWS
+    if threads == 1:
+        input_gradient_inputs(dY, W, IDENTITY, dX, dX, few, 0, m)
     else:
         for share in prange(threads):
             if shares_columns(N, W.size):
                 k0, k1 = columns_of(m, share, threads)
-                input_gradient_columns(dY, W, IDENTITY, dX, dX, k0, k1)
+                input_gradient_inputs(dY, W, IDENTITY, dX, dX, few, k0, k1)
             else:
                 r, s = share_of(N, share, threads, ROWS_TOGETHER)
-                input_gradient_rows(dY[r:s], W, IDENTITY, dX[r:s], dX[r:s])
+                input_gradient_inputs(dY[r:s], W, IDENTITY, dX[r:s], dX[r:s], few, 0, m)

@@ -21,7 +21,7 @@ def multiply_by_few_columns(A, B, Y, M, n, K, ends, panel):
     """
     size = size_of(ends.scale)
     if M == 1 and B.row == 1 and ends.start == ZERO:
-        multiply_columns(Matrix(B.address, B.column, 1), A, Matrix(Y.address, 1, 1), n, 1, K, ends)
+        multiply_columns(Matrix(B.address, B.column, 1), A, Matrix(Y.address, 1, 1), n, M, K, ends)
         return
     depth = K if B.row == 1 else DEPTH
     for k in range(0, K, depth):

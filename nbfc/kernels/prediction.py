@@ -3,7 +3,7 @@
 from numba import prange, types
 
 from nbfc.kernels._jit import kernel
-from nbfc.kernels.dense import ROWS_TOGETHER, columns_of, forward_columns, forward_rows, share_of, shares_columns
+from nbfc.kernels.dense import ROWS_TOGETHER, columns_of, forward_outputs, share_of, shares_columns
 from nbfc.kernels.layers import ACTIVATION, N_OUT, TABLE, bias, weights
 from nbfc.kernels.rows import is_small
 from nbfc.kernels.workspace import ROWS
@@ -63,11 +63,11 @@ def predict_rows(X, layers, parameters, work, Y, share, shares):
             n_out = layers[layer, N_OUT]
             hidden = here[: (s - r) * n_out].reshape(s - r, n_out)
             W, b = weights(layers, parameters, layer), bias(layers, parameters, layer)
-            forward_rows(source, W, b, layers[layer, ACTIVATION], hidden)
+            forward_outputs(source, W, b, layers[layer, ACTIVATION], hidden, 0, n_out)
             source = hidden
             here, there = there, here
         W, b = weights(layers, parameters, last), bias(layers, parameters, last)
-        forward_rows(source, W, b, layers[last, ACTIVATION], Y[r:s])
+        forward_outputs(source, W, b, layers[last, ACTIVATION], Y[r:s], 0, Y.shape[1])
 
 
 @kernel
@@ -83,4 +83,4 @@ def predict_columns(X, layers, parameters, work, Y, layer, share, shares):
     if layer < layers.shape[0] - 1:
         at = layer % 2 * half
         target = work[at : at + N * n_out].reshape(N, n_out)
-    forward_columns(source, W, b, layers[layer, ACTIVATION], target, j0, j1)
+    forward_outputs(source, W, b, layers[layer, ACTIVATION], target, j0, j1)

@@ -4,24 +4,41 @@ Blocks of rows go all the way on their own. Where rows are too few to share out,
 instead, so that each reads its part of W alone, and meet after every layer.
 """
 
+from numba import types
+
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.dense import (
+    FEW_ROWS,
     columns_of,
-    forward_columns,
-    forward_rows,
-    input_gradient_columns,
-    input_gradient_rows,
+    forward_outputs,
+    input_gradient_inputs,
     shares_columns,
 )
 from nbfc.kernels.elementwise import multiply_by_derivative
-from nbfc.kernels.layers import ACTIVATION, N_IN, N_OUT, bias, number_of_parameters, weights
+from nbfc.kernels.layers import ACTIVATION, N_IN, N_OUT, TABLE, bias, number_of_parameters, weights
 from nbfc.kernels.losses import loss_rows
 from nbfc.kernels.workspace import batch_size, gradients, inputs, losses, outputs
+
+INTEGERS = types.int64[::1]
 
 SMALL = 2**15  # weights of a layer that one thread multiplies few rows by as soon as two
 
 
-@kernel
+@kernel(
+    once=lambda real: (
+        real[:, ::1],
+        INTEGERS,
+        INTEGERS,
+        real[:, ::1],
+        types.intp,
+        TABLE,
+        real[::1],
+        real[:, ::1],
+        types.intp,
+        types.intp,
+        types.intp,
+    )
+)
 def forward_and_back(X, order, labels, targets, loss, layers, parameters, room, r, s, place):
     """Take rows r to s of the batch to `place` in a room: the outputs of all layers, the losses, and the gradients.
 
@@ -35,18 +52,18 @@ def forward_and_back(X, order, labels, targets, loss, layers, parameters, room, 
         W, b = weights(layers, parameters, layer), bias(layers, parameters, layer)
         Y = outputs(layers, room, layer)[place:end]
         if layer > 0:
-            forward_rows(outputs(layers, room, layer - 1)[place:end], W, b, layers[layer, ACTIVATION], Y)
+            forward_outputs(outputs(layers, room, layer - 1)[place:end], W, b, layers[layer, ACTIVATION], Y, 0, b.size)
         elif order.shape[0] > 0:
-            forward_rows(inputs(layers, room)[place:end], W, b, layers[layer, ACTIVATION], Y)
+            forward_outputs(inputs(layers, room)[place:end], W, b, layers[layer, ACTIVATION], Y, 0, b.size)
         else:
-            forward_rows(X[r:s], W, b, layers[layer, ACTIVATION], Y)
+            forward_outputs(X[r:s], W, b, layers[layer, ACTIVATION], Y, 0, b.size)
 
     take_loss(loss, labels[r:s], targets[r:s], layers, room, place, end)
 
     for layer in range(last, 0, -1):
         dY, W = gradients(layers, room, layer)[place:end], weights(layers, parameters, layer)
         X, dX = outputs(layers, room, layer - 1)[place:end], gradients(layers, room, layer - 1)[place:end]
-        input_gradient_rows(dY, W, layers[layer - 1, ACTIVATION], X, dX)
+        input_gradient_inputs(dY, W, layers[layer - 1, ACTIVATION], X, dX, False, 0, dX.shape[1])
 
 
 @kernel
@@ -58,7 +75,9 @@ def gather(X, order, rows):
             target[k] = source[k]
 
 
-@kernel
+@kernel(
+    once=lambda real: (types.intp, INTEGERS, real[:, ::1], TABLE, real[:, ::1], types.intp, types.intp),
+)
 def take_loss(loss, labels, targets, layers, room, place, end):
     """Take the loss of the rows at place to end of a room, and its gradient before the last layer's activation."""
     last = layers.shape[0] - 1
@@ -111,13 +130,13 @@ def phase_of_columns(X, order, labels, targets, loss, layers, parameters, room, 
         W, b = weights(layers, parameters, layer), bias(layers, parameters, layer)
         Y = outputs(layers, room, layer)[:N]
         if layer > 0:
-            forward_columns(outputs(layers, room, layer - 1)[:N], W, b, layers[layer, ACTIVATION], Y, j0, j1)
+            forward_outputs(outputs(layers, room, layer - 1)[:N], W, b, layers[layer, ACTIVATION], Y, j0, j1)
         elif order.shape[0] > 0:
-            forward_columns(inputs(layers, room)[:N], W, b, layers[layer, ACTIVATION], Y, j0, j1)
+            forward_outputs(inputs(layers, room)[:N], W, b, layers[layer, ACTIVATION], Y, j0, j1)
         else:
-            forward_columns(X, W, b, layers[layer, ACTIVATION], Y, j0, j1)
+            forward_outputs(X, W, b, layers[layer, ACTIVATION], Y, j0, j1)
     else:
         k0, k1 = columns_of(layers[layer, N_IN], share, shares)
         dY, W = gradients(layers, room, layer)[:N], weights(layers, parameters, layer)
         Y, dX = outputs(layers, room, layer - 1)[:N], gradients(layers, room, layer - 1)[:N]
-        input_gradient_columns(dY, W, layers[layer - 1, ACTIVATION], Y, dX, k0, k1)
+        input_gradient_inputs(dY, W, layers[layer - 1, ACTIVATION], Y, dX, N < FEW_ROWS, k0, k1)

@@ -38,7 +38,7 @@ from nbfc.kernels.dense import (
     weight_gradient_inputs,
 )
 from nbfc.kernels.layers import BIAS_AT, N_IN, N_OUT, TABLE, WEIGHTS_AT, bias, weights
-from nbfc.kernels.rows import forward_and_back, is_serial, phase_of_columns, phases
+from nbfc.kernels.rows import INTEGERS, forward_and_back, is_serial, phase_of_columns, phases
 from nbfc.kernels.updates import CODE, KEEP, update
 from nbfc.kernels.workspace import (
     ROWS,
@@ -57,7 +57,7 @@ INPUTS = 128  # ... and rows, at least: enough to make up for copying panels of 
 ALONE = 200_000  # so many entries of parts' gradients are added up by one thread as soon as by two
 SUMS = 1024  # entries of the gradient that are added up at a time
 
-INTEGERS, RULE = types.int64[::1], types.float64[::1]
+RULE = types.float64[::1]
 
 
 @kernel(parallel=True)
@@ -237,9 +237,9 @@ def weight_gradient(X, layers, room, layer, k0, k1, gradient):
     N = X.shape[0]
     dY, dW = gradients(layers, room, layer)[:N], weights(layers, gradient, layer)
     if layer == 0:
-        weight_gradient_inputs(X, dY, dW, k0, k1)
+        weight_gradient_inputs(X, dY, dW, k0, k1, 0, dW.shape[1])
     else:
-        weight_gradient_inputs(outputs(layers, room, layer - 1)[:N], dY, dW, k0, k1)
+        weight_gradient_inputs(outputs(layers, room, layer - 1)[:N], dY, dW, k0, k1, 0, dW.shape[1])
 
 
 @kernel
