@@ -112,9 +112,8 @@ class MLP:
         self._parameters = _arrays.aligned_zeros(size, self.dtype)
         self._widest = max(self._widths[1:-1], default=0)
         self._idle: list[Array] = []  # memory for predictions that is not in use
-        depth = range(len(codes))
-        self._weights = _Views(layers.weights.py_func(self._layers, self._parameters, layer) for layer in depth)
-        self._biases = _Views(layers.bias.py_func(self._layers, self._parameters, layer) for layer in depth)
+        weights, biases = layers.views(self._layers, self._parameters)
+        self._weights, self._biases = _Views(weights), _Views(biases)
 
     widths = property(attrgetter("_widths"), doc="The number of inputs, then of each layer's outputs; tuple of int.")
     activations = property(attrgetter("_activations"), doc="Each layer's activation; tuple of str.")

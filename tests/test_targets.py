@@ -30,8 +30,9 @@ ASSEMBLY = (
     CHECK
     + """
 from numba import float32
-from nbfc.kernels.multiply import multiply_at
-print(multiply_at.compiled(float32).library.get_asm_str())
+from nbfc.kernels import panel
+for function in (panel.multiply_panel, panel.multiply_row, panel.multiply_columns):
+    print(function.compiled(float32).library.get_asm_str())
 """
 )
 

@@ -9,7 +9,8 @@ import numpy as np
 from numba import types
 
 from nbfc._arrays import Array
-from nbfc.kernels._jit import inlined
+from nbfc.kernels._jit import inlined, kernel
+from nbfc.kernels.memory import matrix_at, vector_at
 
 # Columns of the table, int64 (layers, 6). The last is the sum of n_out over the layers before: where a layer's
 # outputs lie in a buffer that holds those of all layers.
@@ -31,7 +32,7 @@ def table(widths: Sequence[int], activations: Sequence[int]) -> tuple[Array, int
     return np.array(rows, dtype=np.int64), parameters
 
 
-@inlined
+@kernel
 def number_of_parameters(layers):
     """Return P."""
     return layers[-1, BIAS_AT] + layers[-1, N_OUT]
@@ -40,12 +41,19 @@ def number_of_parameters(layers):
 @inlined
 def weights(layers, parameters, layer):
     """Return a layer's W (n_in, n_out) as a view into the flat vector of parameters, gradients or moments."""
-    n_in, n_out, start = layers[layer, N_IN], layers[layer, N_OUT], layers[layer, WEIGHTS_AT]
-    return parameters[start : start + n_in * n_out].reshape(n_in, n_out)
+    return matrix_at(parameters, layers[layer, WEIGHTS_AT], layers[layer, N_IN], layers[layer, N_OUT])
 
 
 @inlined
 def bias(layers, parameters, layer):
     """Return a layer's b (n_out,) as a view into the flat vector."""
-    start = layers[layer, BIAS_AT]
-    return parameters[start : start + layers[layer, N_OUT]]
+    return vector_at(parameters, layers[layer, BIAS_AT], layers[layer, N_OUT])
+
+
+def views(table: Array, parameters: Array) -> tuple[list[Array], list[Array]]:
+    """Return all layers' W and b as views into the flat vector, for use from Python."""
+    all_weights, all_biases = [], []
+    for n_in, n_out, weights_at, bias_at, _, _ in table:
+        all_weights.append(parameters[weights_at : weights_at + n_in * n_out].reshape(n_in, n_out))
+        all_biases.append(parameters[bias_at : bias_at + n_out])
+    return all_weights, all_biases

@@ -4,6 +4,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
 
 from nbfc.kernels._jit import inlined
 from nbfc.kernels.vectors import INT, target
@@ -13,6 +14,40 @@ from nbfc.kernels.vectors import INT, target
 def address_of(array):
     """Return the address of an array's first entry, as a signed integer: sums of both kinds would be floats."""
     return np.int64(array.ctypes.data)
+
+
+@intrinsic
+def matrix_at(typingctx, array, start, rows, columns):
+    """Return entries of a contiguous array, from the `start`-th on, as an array (rows, columns), without any check.
+
+    It takes a tenth of the instructions of a slice and a reshape, in compiling as in running.
+    """
+    kind = types.Array(array.dtype, 2, "C")
+
+    def codegen(context, builder, signature, args):
+        return _view(context, builder, signature.args[0], kind, args[0], args[1], args[2:])
+
+    return kind(array, types.intp, types.intp, types.intp), codegen
+
+
+@intrinsic
+def vector_at(typingctx, array, start, length):
+    """Return entries of a contiguous array, from the `start`-th on, as an array (length,), without any check."""
+    kind = types.Array(array.dtype, 1, "C")
+
+    def codegen(context, builder, signature, args):
+        return _view(context, builder, signature.args[0], kind, args[0], args[1], args[2:])
+
+    return kind(array, types.intp, types.intp), codegen
+
+
+def _view(context, builder, source_kind, kind, array, start, shape):
+    source, view = context.make_array(source_kind)(context, builder, array), context.make_array(kind)(context, builder)
+    size = INT(context.get_abi_sizeof(context.get_data_type(kind.dtype)))
+    strides = [builder.mul(length, size) for length in shape[1:]] + [size]
+    data = builder.gep(source.data, [start])
+    populate_array(view, data=data, shape=shape, strides=strides, itemsize=size, meminfo=None)
+    return view._getvalue()
 
 
 @intrinsic

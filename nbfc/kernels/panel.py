@@ -1,9 +1,11 @@
 """Loops of tiles: over the rows of a panel (see ``tile``), along one row, and over few columns (see ``dot``)."""
 
+from numba import types
+
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.dot import MOST_COLUMNS, make_dot
 from nbfc.kernels.memory import lanes, size_of
-from nbfc.kernels.tile import LOW, ROW, TALL, Ends, Matrix, make_tile, tile_rows
+from nbfc.kernels.tile import LOW, MATRIX, ROW, TALL, Ends, Matrix, ends_type, make_tile, tile_rows
 
 tall_1, tall_2, tall_3 = (make_tile(TALL, vectors) for vectors in (1, 2, 3))
 low_1, low_2, low_3 = (make_tile(LOW, vectors) for vectors in (1, 2, 3))
@@ -11,7 +13,7 @@ low_1, low_2, low_3 = (make_tile(LOW, vectors) for vectors in (1, 2, 3))
 row_4, row_8, row_16 = make_tile(ROW, 4), make_tile(ROW, 8, whole=True), make_tile(ROW, 16, whole=True)
 
 
-@kernel
+@kernel(once=lambda real: (MATRIX, MATRIX, MATRIX, types.intp, types.intp, types.intp, ends_type(real)))
 def multiply_panel(A, B, Y, M, columns, K, ends):
     """Go over the rows of A and Y, a tile at a time."""
     number = ends.scale
@@ -36,7 +38,7 @@ def multiply_panel(A, B, Y, M, columns, K, ends):
             low_1(a, B, y, count, columns, K, some)
 
 
-@kernel
+@kernel(once=lambda real: (MATRIX, MATRIX, MATRIX, types.intp, types.intp, ends_type(real)))
 def multiply_row(A, B, Y, n, K, ends):
     """Multiply one row by wide tiles: a narrow one of one row would have too few sums to keep the CPU busy."""
     size, width = size_of(ends.scale), lanes(ends.scale)
@@ -56,7 +58,7 @@ def multiply_row(A, B, Y, n, K, ends):
             j += 4 * width
 
 
-@kernel
+@kernel(once=lambda real: (MATRIX, MATRIX, MATRIX, types.intp, types.intp, types.intp, ends_type(real)))
 def multiply_columns(A, B, Y, M, columns, K, ends):
     """Go over the rows of A and Y, for as many columns as one tile of ``dot`` has."""
     size = size_of(ends.scale)

@@ -46,23 +46,23 @@ def forward_and_back(X, order, labels, targets, loss, layers, parameters, room, 
     """
     last, end = layers.shape[0] - 1, place + s - r
     if order.shape[0] > 0:
-        gather(X, order[r:s], inputs(layers, room)[place:end])
+        gather(X, order[r:s], inputs(layers, room, place, end))
 
     for layer in range(last + 1):
         W, b = weights(layers, parameters, layer), bias(layers, parameters, layer)
-        Y = outputs(layers, room, layer)[place:end]
+        Y = outputs(layers, room, layer, place, end)
         if layer > 0:
-            forward_outputs(outputs(layers, room, layer - 1)[place:end], W, b, layers[layer, ACTIVATION], Y, 0, b.size)
+            forward_outputs(outputs(layers, room, layer - 1, place, end), W, b, layers[layer, ACTIVATION], Y, 0, b.size)
         elif order.shape[0] > 0:
-            forward_outputs(inputs(layers, room)[place:end], W, b, layers[layer, ACTIVATION], Y, 0, b.size)
+            forward_outputs(inputs(layers, room, place, end), W, b, layers[layer, ACTIVATION], Y, 0, b.size)
         else:
             forward_outputs(X[r:s], W, b, layers[layer, ACTIVATION], Y, 0, b.size)
 
     take_loss(loss, labels[r:s], targets[r:s], layers, room, place, end)
 
     for layer in range(last, 0, -1):
-        dY, W = gradients(layers, room, layer)[place:end], weights(layers, parameters, layer)
-        X, dX = outputs(layers, room, layer - 1)[place:end], gradients(layers, room, layer - 1)[place:end]
+        dY, W = gradients(layers, room, layer, place, end), weights(layers, parameters, layer)
+        X, dX = outputs(layers, room, layer - 1, place, end), gradients(layers, room, layer - 1, place, end)
         input_gradient_inputs(dY, W, layers[layer - 1, ACTIVATION], X, dX, False, 0, dX.shape[1])
 
 
@@ -81,8 +81,8 @@ def gather(X, order, rows):
 def take_loss(loss, labels, targets, layers, room, place, end):
     """Take the loss of the rows at place to end of a room, and its gradient before the last layer's activation."""
     last = layers.shape[0] - 1
-    Y, dY = outputs(layers, room, last)[place:end], gradients(layers, room, last)[place:end]
-    loss_rows(loss, Y, labels, targets, losses(layers, room)[place:end], dY)
+    Y, dY = outputs(layers, room, last, place, end), gradients(layers, room, last, place, end)
+    loss_rows(loss, Y, labels, targets, losses(layers, room, place, end), dY)
     multiply_by_derivative(layers[last, ACTIVATION], Y.reshape(Y.size), dY.reshape(dY.size))
 
 
@@ -122,21 +122,21 @@ def phase_of_columns(X, order, labels, targets, loss, layers, parameters, room, 
     """Gather the rows, take the loss, or fill a share of the columns of a layer's Y or of the gradient at its X."""
     N, L, layer = batch_size(X, order), layers.shape[0], layer_of(layers, phase)
     if phase == 0:
-        gather(X, order, inputs(layers, room)[: order.shape[0]])
+        gather(X, order, inputs(layers, room, 0, order.shape[0]))
     elif phase == L + 1:
         take_loss(loss, labels, targets, layers, room, 0, N)
     elif phase <= L:
         j0, j1 = columns_of(layers[layer, N_OUT], share, shares)
         W, b = weights(layers, parameters, layer), bias(layers, parameters, layer)
-        Y = outputs(layers, room, layer)[:N]
+        Y = outputs(layers, room, layer, 0, N)
         if layer > 0:
-            forward_outputs(outputs(layers, room, layer - 1)[:N], W, b, layers[layer, ACTIVATION], Y, j0, j1)
+            forward_outputs(outputs(layers, room, layer - 1, 0, N), W, b, layers[layer, ACTIVATION], Y, j0, j1)
         elif order.shape[0] > 0:
-            forward_outputs(inputs(layers, room)[:N], W, b, layers[layer, ACTIVATION], Y, j0, j1)
+            forward_outputs(inputs(layers, room, 0, N), W, b, layers[layer, ACTIVATION], Y, j0, j1)
         else:
             forward_outputs(X, W, b, layers[layer, ACTIVATION], Y, j0, j1)
     else:
         k0, k1 = columns_of(layers[layer, N_IN], share, shares)
-        dY, W = gradients(layers, room, layer)[:N], weights(layers, parameters, layer)
-        Y, dX = outputs(layers, room, layer - 1)[:N], gradients(layers, room, layer - 1)[:N]
+        dY, W = gradients(layers, room, layer, 0, N), weights(layers, parameters, layer)
+        Y, dX = outputs(layers, room, layer - 1, 0, N), gradients(layers, room, layer - 1, 0, N)
         input_gradient_inputs(dY, W, layers[layer - 1, ACTIVATION], Y, dX, N < FEW_ROWS, k0, k1)

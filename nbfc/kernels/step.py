@@ -127,7 +127,7 @@ def pass_of_rows(X, order, labels, targets, loss, layers, parameters, work, phas
         here = room(layers, work, N, share)
         forward_and_back(X, order, labels, targets, loss, layers, parameters, here, r, s, 0)
         gradient = gradient_of_part(layers, work, part)
-        rows = inputs(layers, here)[: s - r] if order.shape[0] > 0 else X[r:s]
+        rows = inputs(layers, here, 0, s - r) if order.shape[0] > 0 else X[r:s]
         for layer in range(layers.shape[0]):
             weight_gradient(rows, layers, here, layer, 0, layers[layer, N_IN], gradient)
             bias_gradient(rows, layers, here, layer, gradient)
@@ -137,7 +137,7 @@ def pass_of_rows(X, order, labels, targets, loss, layers, parameters, work, phas
 @kernel
 def sum_of_losses(layers, room, N):
     """Return Σ_i J⁽ⁱ⁾ in float64."""
-    J = losses(layers, room)
+    J = losses(layers, room, 0, N)
     total = 0.0
     for i in range(N):
         total += J[i]
@@ -186,7 +186,7 @@ def pass_of_parameters(X, order, layers, parameters, state, work, rule, share, s
         overflow += update(parameters, state, rule, start, end)
     else:
         here = room(layers, work, N, 0)
-        rows = inputs(layers, here) if order.shape[0] > 0 else X
+        rows = inputs(layers, here, 0, N) if order.shape[0] > 0 else X
         for layer in range(layers.shape[0]):
             n_out = layers[layer, N_OUT]
             size = max(INPUTS, WEIGHTS // n_out)
@@ -231,19 +231,29 @@ def row_at(layers, layer, place):
     return min(n_in, tiles * WHOLE)
 
 
-@kernel
+@kernel(
+    once=lambda real: (
+        real[:, ::1],
+        TABLE,
+        real[:, ::1],
+        types.intp,
+        types.intp,
+        types.intp,
+        real[::1],
+    )
+)
 def weight_gradient(X, layers, room, layer, k0, k1, gradient):
     """② for rows k0 to k1 of a layer's dW, from the rows of a room that belong to those of X."""
     N = X.shape[0]
-    dY, dW = gradients(layers, room, layer)[:N], weights(layers, gradient, layer)
+    dY, dW = gradients(layers, room, layer, 0, N), weights(layers, gradient, layer)
     if layer == 0:
         weight_gradient_inputs(X, dY, dW, k0, k1, 0, dW.shape[1])
     else:
-        weight_gradient_inputs(outputs(layers, room, layer - 1)[:N], dY, dW, k0, k1, 0, dW.shape[1])
+        weight_gradient_inputs(outputs(layers, room, layer - 1, 0, N), dY, dW, k0, k1, 0, dW.shape[1])
 
 
 @kernel
 def bias_gradient(X, layers, room, layer, gradient):
     """① for a layer, likewise."""
     db = bias(layers, gradient, layer)
-    bias_gradient_outputs(gradients(layers, room, layer)[: X.shape[0]], db, 0, db.shape[0])
+    bias_gradient_outputs(gradients(layers, room, layer, 0, X.shape[0]), db, 0, db.shape[0])

@@ -14,6 +14,7 @@ from nbfc._arrays import Array
 from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.dense import WHOLE
 from nbfc.kernels.layers import BIAS_AT, N_IN, N_OUT, OUTPUTS_AT, number_of_parameters
+from nbfc.kernels.memory import matrix_at, vector_at
 
 ROWS = 256  # rows that are taken through the network at a time: enough to make up for copying panels of weights
 PART, PARTS = 128, 8  # rows of a part, at least, and how many parts are enough for many threads
@@ -56,8 +57,7 @@ def size_of_work(layers: Array, N: int, threads: int) -> int:
 @inlined
 def gradient_of_part(layers, work, part):
     """Return a part's gradient and mean loss, (P + 1,)."""
-    size = number_of_parameters(layers) + 1
-    return work[part * size : (part + 1) * size]
+    return vector_at(work, part * (number_of_parameters(layers) + 1), number_of_parameters(layers) + 1)
 
 
 @inlined
@@ -65,41 +65,38 @@ def room(layers, work, N, share):
     """Return a room, (2 S + 1 + m, C)."""
     C, numbers = rows_of_part(layers, N), 2 * all_outputs(layers) + 1 + layers[0, N_IN]
     start = number_of_parts(layers, N) * (number_of_parameters(layers) + 1) + share * numbers * C
-    return work[start : start + numbers * C].reshape(numbers, C)
+    return matrix_at(work, start, numbers, C)
 
 
 @inlined
-def rows_in(room, place, columns):
-    """Return the rows (C, columns) that lie C · place entries into a room's memory."""
-    C = room.shape[1]
-    return room.reshape(room.size)[C * place : C * (place + columns)].reshape(C, columns)
+def outputs(layers, room, layer, r, s):
+    """Return rows r to s of a layer's outputs Y (C, n_out)."""
+    return matrix_at(
+        room, room.shape[1] * layers[layer, OUTPUTS_AT] + r * layers[layer, N_OUT], s - r, layers[layer, N_OUT]
+    )
 
 
 @inlined
-def outputs(layers, room, layer):
-    """Return a layer's outputs Y (C, n_out)."""
-    return rows_in(room, layers[layer, OUTPUTS_AT], layers[layer, N_OUT])
+def gradients(layers, room, layer, r, s):
+    """Return rows r to s of ∂J⁽ⁱ⁾/∂y⁽ⁱ⁾ before a layer's activation, (C, n_out)."""
+    start = room.shape[1] * (all_outputs(layers) + layers[layer, OUTPUTS_AT])
+    return matrix_at(room, start + r * layers[layer, N_OUT], s - r, layers[layer, N_OUT])
 
 
 @inlined
-def gradients(layers, room, layer):
-    """Return ∂J⁽ⁱ⁾/∂y⁽ⁱ⁾ before a layer's activation, (C, n_out)."""
-    return rows_in(room, all_outputs(layers) + layers[layer, OUTPUTS_AT], layers[layer, N_OUT])
+def losses(layers, room, r, s):
+    """Return the samples' losses J⁽ⁱ⁾ (C,), from r to s."""
+    return vector_at(room, room.shape[1] * 2 * all_outputs(layers) + r, s - r)
 
 
 @inlined
-def losses(layers, room):
-    """Return the samples' losses J⁽ⁱ⁾ (C,)."""
-    return room[2 * all_outputs(layers)]
+def inputs(layers, room, r, s):
+    """Return where rows r to s of a batch are gathered, (C, m)."""
+    start = room.shape[1] * (2 * all_outputs(layers) + 1)
+    return matrix_at(room, start + r * layers[0, N_IN], s - r, layers[0, N_IN])
 
 
-@inlined
-def inputs(layers, room):
-    """Return where the rows of a batch are gathered, (C, m)."""
-    return rows_in(room, 2 * all_outputs(layers) + 1, layers[0, N_IN])
-
-
-@inlined
+@kernel
 def all_outputs(layers):
     """Return S, the sum of the layers' outputs."""
     return layers[-1, OUTPUTS_AT] + layers[-1, N_OUT]
