@@ -100,7 +100,10 @@ class _Writable:
 
 
 def check_shape(name: str, array: Array, shape: tuple[int | str, ...], why: str) -> None:
-    """Raise a ValueError unless `array` has `shape`, in which a word stands for any length."""
+    """Raise a ValueError unless `array` has `shape`, in which a word stands for any length.
+
+    It takes as long as a small product does: where that matters, callers compare first, and come here for the error.
+    """
     fits = array.ndim == len(shape) and all(
         isinstance(want, str) or have == want for have, want in zip(array.shape, shape, strict=True)
     )

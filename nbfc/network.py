@@ -15,7 +15,7 @@ from nbfc._checks import choice, seeded
 from nbfc.architecture import check_activations, check_widths, table_of_layers
 from nbfc.initializers import FITTING, INITIALIZERS, initial_weights
 from nbfc.kernels import layers, prediction, step, workspace
-from nbfc.kernels._jit import MOST_THREADS, launch, work_of_product
+from nbfc.kernels._jit import MOST_THREADS, launch
 from nbfc.kernels.elementwise import ACTIVATIONS
 from nbfc.kernels.updates import CODE, FOURTH, KEEP
 from nbfc.losses import check_targets, kernel_arguments
@@ -216,16 +216,18 @@ class MLP:
     def _outputs(self, X: Array, out: Array | None = None) -> Array:
         """Return the outputs for inputs from `_inputs`."""
         shape = len(X), self._widths[-1]
-        if out is not None:
-            _arrays.output("out", out, shape, self._dtype, X=X, parameters=self._parameters)
-        Y = np.empty(shape, self._dtype) if out is None else out
+        Y = (
+            np.empty(shape, self._dtype)
+            if out is None
+            else _arrays.output("out", out, shape, self._dtype, X=X, parameters=self._parameters)
+        )
         # Taken out while it is in use, so that calls from several Python threads do not share it.
         work = self._idle.pop() if self._idle else None
         size = 2 * min(len(X), workspace.ROWS) * self._widest
         if work is None or work.shape[1] < size:
             work = np.empty((MOST_THREADS, size), self._dtype)
-        flops = work_of_product(len(X), 1, self._parameters.size)
-        launch(prediction.predict, flops, X, self._layers, self._parameters, work, Y)
+        load = max(8 * len(X), 32) * self._parameters.size  # as `work_of_product` counts
+        launch(prediction.predict, load, X, self._layers, self._parameters, work, Y)
         self._idle.append(work)
         return Y
 
@@ -286,9 +288,9 @@ class MLP:
         Return the mean loss, and whether the step was taken.
         """
         code, labels, rows = kernel_arguments(loss, y, self._dtype)
-        flops = 6 * max(len(y), 8) * self._parameters.size
+        load = 6 * max(len(y), 8) * self._parameters.size  # operations; to fetch a weight takes as long as some on it
         result: tuple[float, bool] = launch(
-            step.train_step, flops, X, order, labels, rows, code, self._layers, self._parameters, state, work, rule
+            step.train_step, load, X, order, labels, rows, code, self._layers, self._parameters, state, work, rule
         )
         return result
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import nbfc
 from nbfc.kernels import prediction, step
-from nbfc.kernels.dense import FEW_ROWS
+from nbfc.kernels.dense import FEW_ROWS, MORE_ROWS
 
 ACTIVATIONS = tuple(naive.ACTIVATIONS)
 WIDTHS = st.lists(st.integers(1, 12), min_size=2, max_size=5)
@@ -97,11 +97,11 @@ def test_a_row_of_predict_does_not_depend_on_the_rows_beside_it(threads, dtype, 
     assert np.array_equal(together, alone)
 
 
-@pytest.mark.parametrize("N", [1, 3, FEW_ROWS - 1])
-def test_few_rows_have_the_bits_they_have_among_many(N, threads, dtype, rng):
+@pytest.mark.parametrize(("N", "width"), [(1, 70), (3, 70), (FEW_ROWS - 1, 70), (MORE_ROWS - 1, 1000)])
+def test_few_rows_have_the_bits_they_have_among_many(N, width, threads, dtype, rng):
     """Of few rows threads share the columns, where a layer is large; here they do in all layers but the last."""
-    net = network([530, 70, 600, 9], ["tanh", "relu"], dtype=dtype)
-    X = rng.standard_normal((100, 530)).astype(dtype)
+    net = network([530, width, 600, 9], ["tanh", "sigmoid"], dtype=dtype)
+    X = rng.standard_normal((2 * MORE_ROWS, 530)).astype(dtype)
     threads(0)
     expected = net.predict(X)[:N]
     for count in (1, 2):

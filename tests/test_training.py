@@ -211,10 +211,20 @@ def test_bits_are_the_same_for_any_number_of_threads_and_from_run_to_run(case, d
 @pytest.mark.parametrize("count", [1, FEW_ROWS - 1, 75, 129, 700])
 @pytest.mark.parametrize(
     "widths",
-    [(3, 1, 1), (1, 1), (70, 5, 3), (33, 130, 41, 17), (2, 300, 1), (5, 1, 64, 2), (530, 70, 600, 9)],
+    [
+        (3, 1, 1),
+        (1, 1),
+        (70, 5, 3),
+        (33, 130, 41, 17),
+        (2, 300, 1),
+        (5, 1, 64, 2),
+        (530, 70, 600, 9),
+        (530, 700, 300, 9),
+    ],
 )
 def test_bits_are_the_same_for_any_number_of_shares(widths, count):
-    """In the first of these networks a share of two starts with a bias; the last has layers whose columns are shared.
+    """In the first of these networks a share of two starts with a bias; the last have layers whose columns are
+    shared, in the very last those of up to 127 rows.
 
     Larger batches are cut into parts, or not.
     """

@@ -10,8 +10,17 @@ import numpy as np
 
 from nbfc import kernels
 
-# Samples, inputs, outputs: a controller, one row, digits, a wide layer, odd sizes, and many inputs into one output.
-SHAPES = [(32, 8, 64), (1, 784, 256), (128, 784, 256), (512, 1024, 1024), (333, 127, 65), (1000, 2000, 1)]
+# Samples, inputs, outputs: a controller, one row, few rows of a large layer, digits, a wide layer, odd sizes, and many
+# inputs into one output.
+SHAPES = [
+    (32, 8, 64),
+    (1, 784, 256),
+    (8, 2048, 2048),
+    (128, 784, 256),
+    (512, 1024, 1024),
+    (333, 127, 65),
+    (1000, 2000, 1),
+]
 DTYPES = ["float32", "float64"]
 
 

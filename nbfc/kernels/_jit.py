@@ -43,7 +43,8 @@ PARALLEL = ParallelOptions(
     }
 )
 
-# Below this many floating-point operations a kernel stays on the caller's thread. Measured on two cores: a step of one
+# Below this many floating-point operations of a training step, or what takes as long (see `work_of_product`), a kernel
+# stays on the caller's thread. Measured on two cores: a step of one
 # million takes 23 µs on one thread and 35 on two, a step of 19 million 160 and 130. And where other processes keep a
 # core busy, each launch waits for the scheduler, which made steps of 4 million 50 times slower.
 SERIAL_BELOW = 10_000_000
@@ -144,7 +145,7 @@ REALS = (types.float32, types.float64)
 
 
 def _name(dispatcher: Any, real: Any) -> str:
-    return f"nbfc.{dispatcher.__name__}.{real}"
+    return f"{dispatcher.__module__}.{dispatcher.__name__}.{real}"
 
 
 def _real_of(arguments: Any) -> Any:
@@ -256,14 +257,14 @@ def work_of_product(N: int, m: int, n: int) -> int:
     return max(8 * N * m * n, 32 * max(N * m, m * n, N * n))
 
 
-def launch(kernel: Callable[..., Any], flops: float, *args: Any) -> Any:
+def launch(kernel: Callable[..., Any], load: float, *args: Any) -> Any:
     """Call ``kernel(*args, threads)``, with threads where they help and are safe; the bits are the same either way.
 
     Numba's thread count (``numba.set_num_threads``, ``NUMBA_NUM_THREADS``) says how many. The call stays serial, that
     is with one, for small work, in a forked child whose parent had threads, and while another Python thread is in a
     launch: Numba's ``workqueue`` layer aborts the process on concurrent launches, and the cores are taken anyway.
     """
-    if flops < SERIAL_BELOW or _in_forked_child or not _launching.acquire(blocking=False):
+    if load < SERIAL_BELOW or _in_forked_child or not _launching.acquire(blocking=False):
         return kernel(*args, 1)
     try:
         return kernel(*args, numba.get_num_threads())

@@ -10,8 +10,8 @@ Shapes, in the notes' letters: N samples, m inputs, n outputs. Loop letters: i s
 All arrays are C-contiguous and of one dtype, float32 or float64. Outputs are only written, inputs only read.
 
 Each equation stands here once, as a serial function on a block; the training step calls these. Behind it is the same
-equation for whole arrays, cut into blocks over threads. A number is always summed by one thread, in the order of its
-terms, wherever the cuts fall: that is why the bits do not depend on the number of threads.
+equation for whole arrays, cut into blocks over threads. A number is always summed by one thread, in an order that is
+the same wherever the cuts fall: that is why the bits do not depend on the number of threads.
 """
 
 from numba import prange, types
@@ -20,10 +20,11 @@ from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.elementwise import IDENTITY, RELU, activate, multiply_by_derivative
 from nbfc.kernels.multiply import mean_of_rows, multiply_bias, multiply_mask, multiply_scale
 
-WHOLE = 16  # inputs or outputs that are not shared out further: whole tiles, and whole cache lines
-ROWS_TOGETHER = 4  # samples likewise: a low tile
-FEW_ROWS = 32  # fewer samples than this are not shared out, but the columns: each thread then reads a part of W alone,
-MORE_ROWS, LARGE = 128, 2**19  # nor fewer than this where W has more entries: to copy its panels takes too long
+WHOLE = 16  # rows or columns that are not shared out further: whole tiles, and whole cache lines
+ROWS_TOGETHER = 4  # samples likewise: a tile of half the height, with the widest registers
+# Fewer rows than this are not shared out, but columns: each thread then reads a part of the large matrix alone. Nor are
+# fewer than the second number, where a matrix has more entries than the third: each thread would copy all its panels.
+FEW_ROWS, MORE_ROWS, LARGE = 32, 128, 2**19
 
 
 @inlined
@@ -35,13 +36,13 @@ def share_of(total, share, shares, whole):
 
 @kernel
 def shares_columns(N, entries):
-    """Return whether threads share the columns of matrices of so many entries, and not the N rows."""
+    """Return whether threads share the columns of a matrix, or of several of so many entries, and not the N rows."""
     return N < FEW_ROWS or (N < MORE_ROWS and entries > LARGE)
 
 
 @inlined
 def columns_of(total, share, shares):
-    """Return where a share of columns starts and stops: none that is not empty has fewer than `WHOLE`, if there are.
+    """Return where a share of columns starts and stops: empty, or at least `WHOLE` unless there are fewer in all.
 
     A product with few columns may sum in another order (see ``multiply``), and the bits would depend on the cuts.
     """
@@ -69,7 +70,7 @@ def forward(X, W, b, activation, Y, threads):
         forward_outputs(X, W, b, activation, Y, 0, n)
     else:
         for share in prange(threads):
-            if shares_columns(N, W.size):
+            if n >= 2 * WHOLE and shares_columns(N, W.size):
                 j0, j1 = columns_of(n, share, threads)
                 forward_outputs(X, W, b, activation, Y, j0, j1)
             else:
@@ -112,7 +113,7 @@ def weight_gradient(X, dY, dW, threads):
         weight_gradient_inputs(X, dY, dW, 0, m, 0, n)
     else:
         for share in prange(threads):
-            if m < FEW_ROWS:
+            if m < FEW_ROWS and n >= 2 * WHOLE:
                 j0, j1 = columns_of(n, share, threads)
                 weight_gradient_inputs(X, dY, dW, 0, m, j0, j1)
             else:
@@ -141,7 +142,9 @@ def input_gradient_inputs(dY, W, activation, X, dX, few, k0, k1):
         multiply_mask(dY, W[k0:k1].T, X[:, k0:k1], few, dX[:, k0:k1])
         return
     multiply_scale(dY, W[k0:k1].T, dX.dtype.type(1), few, dX[:, k0:k1])
-    if activation != IDENTITY:
+    if activation != IDENTITY and k1 - k0 == dX.shape[1]:
+        multiply_by_derivative(activation, X.reshape(X.size), dX.reshape(dX.size))
+    elif activation != IDENTITY:
         for i in range(dX.shape[0]):
             multiply_by_derivative(activation, X[i, k0:k1], dX[i, k0:k1])
 
@@ -155,7 +158,7 @@ def input_gradient(dY, W, dX, threads):
         input_gradient_inputs(dY, W, IDENTITY, dX, dX, few, 0, m)
     else:
         for share in prange(threads):
-            if shares_columns(N, W.size):
+            if m >= 2 * WHOLE and shares_columns(N, W.size):
                 k0, k1 = columns_of(m, share, threads)
                 input_gradient_inputs(dY, W, IDENTITY, dX, dX, few, k0, k1)
             else:

@@ -50,10 +50,10 @@ def bias(layers, parameters, layer):
     return vector_at(parameters, layers[layer, BIAS_AT], layers[layer, N_OUT])
 
 
-def views(table: Array, parameters: Array) -> tuple[list[Array], list[Array]]:
+def views(layers: Array, parameters: Array) -> tuple[list[Array], list[Array]]:
     """Return all layers' W and b as views into the flat vector, for use from Python."""
     all_weights, all_biases = [], []
-    for n_in, n_out, weights_at, bias_at, _, _ in table:
+    for n_in, n_out, weights_at, bias_at, _, _ in layers:
         all_weights.append(parameters[weights_at : weights_at + n_in * n_out].reshape(n_in, n_out))
         all_biases.append(parameters[bias_at : bias_at + n_out])
     return all_weights, all_biases

@@ -42,6 +42,7 @@ def vector_at(typingctx, array, start, length):
 
 
 def _view(context, builder, source_kind, kind, array, start, shape):
+    assert source_kind.layout == "C"
     source, view = context.make_array(source_kind)(context, builder, array), context.make_array(kind)(context, builder)
     size = INT(context.get_abi_sizeof(context.get_data_type(kind.dtype)))
     strides = [builder.mul(length, size) for length in shape[1:]] + [size]

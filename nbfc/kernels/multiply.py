@@ -22,7 +22,7 @@ from nbfc.kernels.vectors import MOST_VECTORS
 MOST_ROWS = 256
 # Fewer rows of A do not make up for copies of B: it is read where it lies, so many rows side by side if they are far
 # apart, or for one row of A so many (all of them at once: a third of the speed on 2000 × 2000).
-FEW_ROWS, SIDE_BY_SIDE, SIDE_BY_SIDE_FOR_ONE = 32, 32, 16
+FEW_ROWS_OF_A, SIDE_BY_SIDE, SIDE_BY_SIDE_FOR_ONE = 32, 32, 16
 # With so few terms a sum takes less time than to write it: C is then written some rows at a time, from end to end.
 FEW_TERMS = 32
 # Copies are made of rows of B, of columns of A or of its rows that are this many bytes apart, the latter if they are
@@ -49,7 +49,7 @@ def matrix(array):
 @inlined
 def multiply_bias(A, B, bias, relu, Y):
     """Y ← A B + bias in every row, or max(A B + bias, 0) with `relu`."""
-    multiply(A, B, Y, 0, Ends(BIAS, address_of(bias), RELU if relu else STORE, 0, Y.dtype.type(1)))
+    multiply(A, B, Y, False, Ends(BIAS, address_of(bias), RELU if relu else STORE, 0, Y.dtype.type(1)))
 
 
 @inlined
@@ -99,7 +99,7 @@ def multiply(A, B, Y, few, ends):
     multiply_at(matrix(A), matrix(B), matrix(Y), A.shape[0], Y.shape[1], A.shape[1], few, ends)
 
 
-@kernel(once=lambda real: (MATRIX, MATRIX, MATRIX, types.intp, types.intp, types.intp, types.intp, ends_type(real)))
+@kernel(once=lambda real: (MATRIX, MATRIX, MATRIX, types.intp, types.intp, types.intp, types.boolean, ends_type(real)))
 def multiply_at(A, B, Y, M, n, K, few, ends):
     """`multiply` by addresses, so that all layouts share one compile."""
     number = ends.scale
@@ -109,14 +109,14 @@ def multiply_at(A, B, Y, M, n, K, few, ends):
         if A.column == 1:
             multiply_by_few_columns(A, B, Y, M, n, K, ends, panel)
             return
-        if ends.start == ZERO and ends.finish != MASK:
+        if n <= NARROW and ends.start == ZERO and ends.finish != MASK:
             multiply_transpose_by_few_columns(A, B, Y, M, n, K, ends, panel)
             return
     vectors = (n + lanes(number) - 1) // lanes(number)
     copy_A, most, depth = False, MOST_ROWS, DEPTH
     if K <= FEW_TERMS and B.column == 1 and Y.row * size >= FAR_B:
         most = GROUP
-    elif M < FEW_ROWS:
+    elif M < FEW_ROWS_OF_A and B.column == 1:
         depth = (SIDE_BY_SIDE_FOR_ONE if M == 1 else SIDE_BY_SIDE) if is_far(B, size) else K
     elif A.row == 1 and A.column * size >= FAR_COLUMNS and vectors > VECTORS_TO_COPY_FOR:
         copy_A, most = True, BLOCK // (DEPTH * size)
@@ -124,8 +124,8 @@ def multiply_at(A, B, Y, M, n, K, few, ends):
         copy_A, depth = True, BLOCK // (MOST_ROWS * size)
     for i in range(0, M, most):
         rows = min(most, M - i)
-        copy_B = B.column != 1 or (is_far(B, size) and rows >= FEW_ROWS)
-        step = depth if copy_A or copy_B or M < FEW_ROWS else K
+        copy_B = B.column != 1 or (is_far(B, size) and rows >= FEW_ROWS_OF_A)
+        step = depth if copy_A or copy_B or M < FEW_ROWS_OF_A else K
         for k in range(0, K, step):
             terms = min(step, K - k)
             start = ends.start if k == 0 else OLD
@@ -172,10 +172,10 @@ def is_far(B, size):
 
 @kernel
 def multiply_groups(A, group, B, ahead, columns_ahead, Y, M, columns, K, ends):
-    """`multiply_panel` for copies of A; where B is large, fetch Y's next tile and B's next panel, which is `ahead`."""
+    """`multiply_panel`, which fetches Y's next tile and B's next panel, `ahead`, where B is large. A may be a copy."""
     size = size_of(ends.scale)
     rows = tile_rows() if is_far(ahead, size) else GROUP
-    used_by = M if M >= FEW_ROWS else min(M, rows)  # rows over which the fetching is spread
+    used_by = M if M >= FEW_ROWS_OF_A else min(M, rows)  # rows over which the fetching is spread
     for i in range(0, M, rows):
         end = min(M, i + rows)
         a = Matrix(A.address + (i // GROUP * group + i % GROUP * A.row) * size, A.row, A.column)

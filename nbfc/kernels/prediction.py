@@ -16,10 +16,10 @@ def predict(X, layers, parameters, work, Y, threads):
     Each thread owns whole rows of Y, and a row of `work`. Where rows are few they go through one layer after the other,
     in the first row of `work`, and each thread owns whole columns of a layer's outputs.
     """
-    few = threads > 1 and shares_columns(X.shape[0], parameters.shape[0])
-    for phase in range(layers.shape[0] if few else 1):
-        layer = phase if few else -1
-        if threads == 1 or (few and is_small(layers, layer)):
+    by_columns = threads > 1 and shares_columns(X.shape[0], parameters.shape[0])
+    for phase in range(layers.shape[0] if by_columns else 1):
+        layer = phase if by_columns else -1
+        if threads == 1 or (by_columns and is_small(layers, layer, X.shape[0], N_OUT)):
             predict_share(X, layers, parameters, work, Y, layer, 0, 1)
         else:
             for share in prange(threads):

@@ -9,6 +9,7 @@ from numba import types
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.dense import (
     FEW_ROWS,
+    WHOLE,
     columns_of,
     forward_outputs,
     input_gradient_inputs,
@@ -21,7 +22,7 @@ from nbfc.kernels.workspace import batch_size, gradients, inputs, losses, output
 
 INTEGERS = types.int64[::1]
 
-SMALL = 2**15  # weights of a layer that one thread multiplies few rows by as soon as two
+SMALL = 2**18  # products of numbers that one thread takes as soon as two; to fetch a weight counts for eight
 
 
 @kernel(
@@ -108,13 +109,15 @@ def layer_of(layers, phase):
 def is_serial(layers, N, phase):
     """Return whether a phase is for one thread."""
     layer = layer_of(layers, phase)
-    return phases(layers, N) > 1 and (layer < 0 or is_small(layers, layer))
+    if phases(layers, N) == 1 or layer < 0:
+        return layer < 0 and phases(layers, N) > 1
+    return is_small(layers, layer, N, N_OUT if phase <= layers.shape[0] else N_IN)
 
 
 @kernel
-def is_small(layers, layer):
-    """Return whether threads that share a layer's columns would gain less than it costs them to meet."""
-    return layers[layer, N_IN] * layers[layer, N_OUT] < SMALL
+def is_small(layers, layer, N, shared):
+    """Return whether threads would gain less than it costs them to meet, if they share a layer's N_OUT or N_IN."""
+    return max(N, 8) * layers[layer, N_IN] * layers[layer, N_OUT] < SMALL or layers[layer, shared] < 2 * WHOLE
 
 
 @kernel
@@ -138,5 +141,5 @@ def phase_of_columns(X, order, labels, targets, loss, layers, parameters, room, 
     else:
         k0, k1 = columns_of(layers[layer, N_IN], share, shares)
         dY, W = gradients(layers, room, layer, 0, N), weights(layers, parameters, layer)
-        Y, dX = outputs(layers, room, layer - 1, 0, N), gradients(layers, room, layer - 1, 0, N)
-        input_gradient_inputs(dY, W, layers[layer - 1, ACTIVATION], Y, dX, N < FEW_ROWS, k0, k1)
+        X, dX = outputs(layers, room, layer - 1, 0, N), gradients(layers, room, layer - 1, 0, N)
+        input_gradient_inputs(dY, W, layers[layer - 1, ACTIVATION], X, dX, N < FEW_ROWS, k0, k1)

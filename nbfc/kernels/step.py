@@ -6,7 +6,7 @@ Rows of a batch are independent in the forward pass, in the loss and in ③; onl
   is hot in the cache;
 - pass 2 goes over blocks of parameters: ① or ② over the whole batch, and at once the optimizer's update.
 
-Few rows pass 1 takes all through a layer before the next, and shares out its columns (see ``rows``).
+Where rows are few, pass 1 takes them all through one layer before the next, and shares out its columns (see ``rows``).
 
 Where parameters are few and rows are many, the batch is cut into parts instead. Pass 1 takes each part through ① and ②
 as well, in memory that the next part uses again, and what cores then have to send each other in pass 2 is no longer
@@ -54,7 +54,9 @@ from nbfc.kernels.workspace import (
 
 WEIGHTS = 2**15  # entries of dW in a block, at least: few enough to be in the cache when they are updated ...
 INPUTS = 128  # ... and rows, at least: enough to make up for copying panels of dY
-ALONE = 200_000  # so many entries of parts' gradients are added up by one thread as soon as by two
+# Entries that are not shared out further: what vectors fill and what is left to single numbers, whose last bits differ,
+# is then the same wherever the cuts fall.
+TOGETHER = 64
 SUMS = 1024  # entries of the gradient that are added up at a time
 
 RULE = types.float64[::1]
@@ -80,7 +82,7 @@ def train_step(X, order, labels, targets, loss, layers, parameters, state, work,
         return J, False
 
     work[-1] = 0
-    if threads == 1 or 0 < number_of_parts(layers, N) * parameters.shape[0] < ALONE:
+    if threads == 1:
         pass_of_parameters(X, order, layers, parameters, state, work, rule, 0, 1)
     else:
         for share in prange(threads):
@@ -182,6 +184,7 @@ def pass_of_parameters(X, order, layers, parameters, state, work, rule, share, s
     start, end = P * share // shares, P * (share + 1) // shares
     overflow = parameters.dtype.type(0)
     if number_of_parts(layers, N) > 0:
+        start, end = share_of(P, share, shares, TOGETHER)
         mean_of_parts(layers, work, N, start, end, state[0])
         overflow += update(parameters, state, rule, start, end)
     else:
