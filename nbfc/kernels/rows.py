@@ -109,9 +109,9 @@ def layer_of(layers, phase):
 def is_serial(layers, N, phase):
     """Return whether a phase is for one thread."""
     layer = layer_of(layers, phase)
-    if phases(layers, N) == 1 or layer < 0:
-        return layer < 0 and phases(layers, N) > 1
-    return is_small(layers, layer, N, N_OUT if phase <= layers.shape[0] else N_IN)
+    if phases(layers, N) == 1:
+        return False
+    return layer < 0 or is_small(layers, layer, N, N_OUT if phase <= layers.shape[0] else N_IN)
 
 
 @kernel
