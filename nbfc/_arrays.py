@@ -136,7 +136,7 @@ def output(name: str, out: Array | None, shape: tuple[int, ...], dtype: np.dtype
         return np.empty(shape, dtype)
     if not isinstance(out, np.ndarray):
         raise TypeError(f"{name} is a {type(out).__name__}: expected a NumPy array to write the result into.")
-    if out.shape != shape or not (out.dtype is dtype or out.dtype == dtype) or not out.flags.carray:
+    if out.shape != shape or out.dtype != dtype or not out.flags.carray:
         layout = "" if out.flags.carray else ", read-only, unaligned or not C-contiguous"
         raise ValueError(
             f"{name} has shape {out.shape} and dtype {out.dtype}{layout}: expected a writable C-contiguous array of "

@@ -5,6 +5,7 @@ from numba import prange, types
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.dense import ROWS_TOGETHER, columns_of, forward_outputs, share_of, shares_columns
 from nbfc.kernels.layers import ACTIVATION, N_OUT, TABLE, bias, weights
+from nbfc.kernels.memory import matrix_at
 from nbfc.kernels.rows import is_small
 from nbfc.kernels.workspace import ROWS
 
@@ -61,7 +62,7 @@ def predict_rows(X, layers, parameters, work, Y, share, shares):
         source = X[r:s]
         for layer in range(last):
             n_out = layers[layer, N_OUT]
-            hidden = here[: (s - r) * n_out].reshape(s - r, n_out)
+            hidden = matrix_at(here, 0, s - r, n_out)
             W, b = weights(layers, parameters, layer), bias(layers, parameters, layer)
             forward_outputs(source, W, b, layers[layer, ACTIVATION], hidden, 0, n_out)
             source = hidden
@@ -79,8 +80,8 @@ def predict_columns(X, layers, parameters, work, Y, layer, share, shares):
     source, target = X, Y
     if layer > 0:
         at = (layer - 1) % 2 * half
-        source = work[at : at + N * W.shape[0]].reshape(N, W.shape[0])
+        source = matrix_at(work, at, N, W.shape[0])
     if layer < layers.shape[0] - 1:
         at = layer % 2 * half
-        target = work[at : at + N * n_out].reshape(N, n_out)
+        target = matrix_at(work, at, N, n_out)
     forward_outputs(source, W, b, layers[layer, ACTIVATION], target, j0, j1)

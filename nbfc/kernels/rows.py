@@ -45,26 +45,32 @@ def forward_and_back(X, order, labels, targets, loss, layers, parameters, room, 
 
     A layer's gradient is the one at its Y, before ①②③.
     """
-    last, end = layers.shape[0] - 1, place + s - r
+    end = place + s - r
     if order.shape[0] > 0:
         gather(X, order[r:s], inputs(layers, room, place, end))
-
-    for layer in range(last + 1):
-        W, b = weights(layers, parameters, layer), bias(layers, parameters, layer)
-        Y = outputs(layers, room, layer, place, end)
-        if layer > 0:
-            forward_outputs(outputs(layers, room, layer - 1, place, end), W, b, layers[layer, ACTIVATION], Y, 0, b.size)
-        elif order.shape[0] > 0:
-            forward_outputs(inputs(layers, room, place, end), W, b, layers[layer, ACTIVATION], Y, 0, b.size)
-        else:
-            forward_outputs(X[r:s], W, b, layers[layer, ACTIVATION], Y, 0, b.size)
-
+    rows = inputs(layers, room, place, end) if order.shape[0] > 0 else X[r:s]
+    for layer in range(layers.shape[0]):
+        forward_layer(rows, layers, parameters, room, layer, place, end, 0, layers[layer, N_OUT])
     take_loss(loss, labels[r:s], targets[r:s], layers, room, place, end)
+    for layer in range(layers.shape[0] - 1, 0, -1):
+        back_layer(layers, parameters, room, layer, place, end, False, 0, layers[layer, N_IN])
 
-    for layer in range(last, 0, -1):
-        dY, W = gradients(layers, room, layer, place, end), weights(layers, parameters, layer)
-        X, dX = outputs(layers, room, layer - 1, place, end), gradients(layers, room, layer - 1, place, end)
-        input_gradient_inputs(dY, W, layers[layer - 1, ACTIVATION], X, dX, False, 0, dX.shape[1])
+
+@kernel
+def forward_layer(rows, layers, parameters, room, layer, place, end, j0, j1):
+    """Fill outputs j0 to j1 of a layer, for what is at place to end of a room; `rows` are the inputs of the first."""
+    W, b = weights(layers, parameters, layer), bias(layers, parameters, layer)
+    Y = outputs(layers, room, layer, place, end)
+    X = outputs(layers, room, layer - 1, place, end) if layer > 0 else rows
+    forward_outputs(X, W, b, layers[layer, ACTIVATION], Y, j0, j1)
+
+
+@kernel
+def back_layer(layers, parameters, room, layer, place, end, few, k0, k1):
+    """Fill the gradient at inputs k0 to k1 of a layer above the first, likewise."""
+    dY, W = gradients(layers, room, layer, place, end), weights(layers, parameters, layer)
+    X, dX = outputs(layers, room, layer - 1, place, end), gradients(layers, room, layer - 1, place, end)
+    input_gradient_inputs(dY, W, layers[layer - 1, ACTIVATION], X, dX, few, k0, k1)
 
 
 @kernel
@@ -130,16 +136,8 @@ def phase_of_columns(X, order, labels, targets, loss, layers, parameters, room, 
         take_loss(loss, labels, targets, layers, room, 0, N)
     elif phase <= L:
         j0, j1 = columns_of(layers[layer, N_OUT], share, shares)
-        W, b = weights(layers, parameters, layer), bias(layers, parameters, layer)
-        Y = outputs(layers, room, layer, 0, N)
-        if layer > 0:
-            forward_outputs(outputs(layers, room, layer - 1, 0, N), W, b, layers[layer, ACTIVATION], Y, j0, j1)
-        elif order.shape[0] > 0:
-            forward_outputs(inputs(layers, room, 0, N), W, b, layers[layer, ACTIVATION], Y, j0, j1)
-        else:
-            forward_outputs(X, W, b, layers[layer, ACTIVATION], Y, j0, j1)
+        rows = inputs(layers, room, 0, N) if order.shape[0] > 0 else X
+        forward_layer(rows, layers, parameters, room, layer, 0, N, j0, j1)
     else:
         k0, k1 = columns_of(layers[layer, N_IN], share, shares)
-        dY, W = gradients(layers, room, layer, 0, N), weights(layers, parameters, layer)
-        X, dX = outputs(layers, room, layer - 1, 0, N), gradients(layers, room, layer - 1, 0, N)
-        input_gradient_inputs(dY, W, layers[layer - 1, ACTIVATION], X, dX, N < FEW_ROWS, k0, k1)
+        back_layer(layers, parameters, room, layer, 0, N, N < FEW_ROWS, k0, k1)
