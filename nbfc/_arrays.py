@@ -68,7 +68,13 @@ def is_normal(array: Any, dtype: np.dtype[Any], columns: int) -> bool:
 
     It asks in a quarter of a microsecond what other checks take several to find out, which a small step would notice.
     """
-    return is_plain(array, dtype) and array.ndim == 2 and array.shape[1] == columns
+    return (
+        type(array) is np.ndarray
+        and array.dtype is dtype
+        and array.flags.carray
+        and array.ndim == 2
+        and array.shape[1] == columns
+    )
 
 
 def is_plain(array: Any, dtype: Any) -> bool:
@@ -136,14 +142,16 @@ def output(name: str, out: Array | None, shape: tuple[int, ...], dtype: np.dtype
         return np.empty(shape, dtype)
     if not isinstance(out, np.ndarray):
         raise TypeError(f"{name} is a {type(out).__name__}: expected a NumPy array to write the result into.")
-    if out.shape != shape or out.dtype != dtype or not out.flags.carray:
-        layout = "" if out.flags.carray else ", read-only, unaligned or not C-contiguous"
+    flags = out.flags
+    if out.shape != shape or out.dtype != dtype or not flags.carray:
+        layout = "" if flags.carray else ", read-only, unaligned or not C-contiguous"
         raise ValueError(
             f"{name} has shape {out.shape} and dtype {out.dtype}{layout}: expected a writable C-contiguous array of "
             f"shape {shape} and dtype {dtype}, because the result is written into it as it is."
         )
+    own = flags.owndata
     for other, array in inputs.items():
-        if array is out or (not (out.flags.owndata and array.flags.owndata) and np.may_share_memory(out, array)):
+        if array is out or (not (own and array.flags.owndata) and np.may_share_memory(out, array)):
             raise ValueError(f"{name} shares memory with {other}, which would be overwritten while it is read.")
     return out
 

@@ -14,7 +14,7 @@ from nbfc._arrays import Array
 from nbfc._checks import choice, seeded
 from nbfc.architecture import check_activations, check_widths, table_of_layers
 from nbfc.initializers import FITTING, INITIALIZERS, initial_weights
-from nbfc.kernels import layers, prediction, step, workspace
+from nbfc.kernels import _jit, layers, prediction, step, workspace
 from nbfc.kernels._jit import MOST_THREADS, launch
 from nbfc.kernels.elementwise import ACTIVATIONS
 from nbfc.kernels.updates import CODE, FOURTH, KEEP
@@ -111,7 +111,8 @@ class MLP:
         self._layers, size = layers.table(self.widths, codes)
         self._parameters = _arrays.aligned_zeros(size, self.dtype)
         self._widest = max(self._widths[1:-1], default=0)
-        self._idle: list[Array] = []  # memory for predictions that is not in use
+        self._load_of_row = 8 * size  # as `work_of_product` counts; to fetch a weight takes as long as four rows use it
+        self._idle: list[tuple[int, Array]] = []  # memory for predictions that is not in use, and for how many rows
         weights, biases = layers.views(self._layers, self._parameters)
         self._weights, self._biases = _Views(weights), _Views(biases)
 
@@ -215,20 +216,24 @@ class MLP:
 
     def _outputs(self, X: Array, out: Array | None = None) -> Array:
         """Return the outputs for inputs from `_inputs`."""
-        shape = len(X), self._widths[-1]
-        Y = (
-            np.empty(shape, self._dtype)
-            if out is None
-            else _arrays.output("out", out, shape, self._dtype, X=X, parameters=self._parameters)
-        )
+        N = len(X)
+        shape = N, self._widths[-1]
+        if out is None:
+            Y = np.empty(shape, self._dtype)
+        else:
+            own = isinstance(out, np.ndarray) and out.flags.owndata  # then it is no part of the parameters
+            Y = _arrays.output("out", out, shape, self._dtype, X=X, **({} if own else {"parameters": self._parameters}))
         # Taken out while it is in use, so that calls from several Python threads do not share it.
-        work = self._idle.pop() if self._idle else None
-        size = 2 * min(len(X), workspace.ROWS) * self._widest
-        if work is None or work.shape[1] < size:
-            work = np.empty((MOST_THREADS, size), self._dtype)
-        load = max(8 * len(X), 32) * self._parameters.size  # as `work_of_product` counts
-        launch(prediction.predict, load, X, self._layers, self._parameters, work, Y)
-        self._idle.append(work)
+        rows, work = self._idle.pop() if self._idle else (-1, self._parameters)
+        if rows < N and rows < workspace.ROWS:
+            rows = min(N, workspace.ROWS)
+            work = np.empty((MOST_THREADS, 2 * rows * self._widest), self._dtype)
+        load = self._load_of_row * (N if N > 4 else 4)
+        if load < _jit.SERIAL_BELOW:  # as `launch` does, in a tenth of the time less for one row
+            prediction.predict(X, self._layers, self._parameters, work, Y, 1)
+        else:
+            launch(prediction.predict, load, X, self._layers, self._parameters, work, Y)
+        self._idle.append((rows, work))
         return Y
 
     def loss_and_gradient(self, X: Any, y: Any, loss: str) -> tuple[float, Array]:

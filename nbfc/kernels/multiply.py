@@ -142,7 +142,7 @@ def multiply_at(A, B, Y, M, n, K, few, ends):
             multiply_block(a, group, b, copy_B, panel, y, rows, n, terms, some)
 
 
-@kernel
+@kernel(once=lambda real: (MATRIX, types.intp, MATRIX, types.boolean, types.intp, MATRIX, *[types.intp] * 3, ends_type(real)))
 def multiply_block(A, group, B, copy, panel, Y, M, n, K, ends):
     """Go over panels of B, of nearly equal width; A's next `GROUP` rows lie `group` entries further."""
     number = ends.scale

@@ -56,7 +56,7 @@ def forward_and_back(X, order, labels, targets, loss, layers, parameters, room, 
         back_layer(layers, parameters, room, layer, place, end, False, 0, layers[layer, N_IN])
 
 
-@kernel
+@kernel(once=lambda real: (real[:, ::1], TABLE, real[::1], real[:, ::1], *[types.intp] * 5))
 def forward_layer(rows, layers, parameters, room, layer, place, end, j0, j1):
     """Fill outputs j0 to j1 of a layer, for what is at place to end of a room; `rows` are the inputs of the first."""
     W, b = weights(layers, parameters, layer), bias(layers, parameters, layer)
@@ -65,7 +65,7 @@ def forward_layer(rows, layers, parameters, room, layer, place, end, j0, j1):
     forward_outputs(X, W, b, layers[layer, ACTIVATION], Y, j0, j1)
 
 
-@kernel
+@kernel(once=lambda real: (TABLE, real[::1], real[:, ::1], *[types.intp] * 3, types.boolean, *[types.intp] * 2))
 def back_layer(layers, parameters, room, layer, place, end, few, k0, k1):
     """Fill the gradient at inputs k0 to k1 of a layer above the first, likewise."""
     dY, W = gradients(layers, room, layer, place, end), weights(layers, parameters, layer)
