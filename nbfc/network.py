@@ -110,9 +110,8 @@ class MLP:
         codes = [ACTIVATIONS[name] for name in self.activations]
         self._layers, size = layers.table(self.widths, codes)
         self._parameters = _arrays.aligned_zeros(size, self.dtype)
-        self._widest = max(self._widths[1:-1], default=0)
         self._load_of_row = 8 * size  # as `work_of_product` counts; to fetch a weight takes as long as four rows use it
-        self._idle: list[tuple[int, Array]] = []  # memory for predictions that is not in use, and for how many rows
+        self._idle: list[tuple[int, Array]] = []  # for predictions, not in use (see `prediction.memory`)
         weights, biases = layers.views(self._layers, self._parameters)
         self._weights, self._biases = _Views(weights), _Views(biases)
 
@@ -224,16 +223,15 @@ class MLP:
             own = isinstance(out, np.ndarray) and out.flags.owndata  # then it is no part of the parameters
             Y = _arrays.output("out", out, shape, self._dtype, X=X, **({} if own else {"parameters": self._parameters}))
         # Taken out while it is in use, so that calls from several Python threads do not share it.
-        rows, work = self._idle.pop() if self._idle else (-1, self._parameters)
-        if rows < N and rows < workspace.ROWS:
-            rows = min(N, workspace.ROWS)
-            work = np.empty((MOST_THREADS, 2 * rows * self._widest), self._dtype)
+        most, work = self._idle.pop() if self._idle else (-1, self._parameters)
+        if most < N:
+            most, work = prediction.memory(self._layers, N, self._dtype)
         load = self._load_of_row * (N if N > 4 else 4)
         if load < _jit.SERIAL_BELOW:  # as `launch` does, in a tenth of the time less for one row
             prediction.predict(X, self._layers, self._parameters, work, Y, 1)
         else:
             launch(prediction.predict, load, X, self._layers, self._parameters, work, Y)
-        self._idle.append((rows, work))
+        self._idle.append((most, work))
         return Y
 
     def loss_and_gradient(self, X: Any, y: Any, loss: str) -> tuple[float, Array]:

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 import nbfc
 from nbfc.kernels import prediction, step
+from nbfc.kernels._jit import MOST_THREADS
 from nbfc.kernels.dense import FEW_ROWS, MORE_ROWS
+from nbfc.kernels.workspace import ROWS
 
 ACTIVATIONS = tuple(naive.ACTIVATIONS)
 WIDTHS = st.lists(st.integers(1, 12), min_size=2, max_size=5)
@@ -107,6 +109,18 @@ def test_few_rows_have_the_bits_they_have_among_many(N, width, threads, dtype, r
     for count in (1, 2):
         threads(count)
         assert np.array_equal(net.predict(X[:N]), expected)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_many_rows_have_the_bits_of_few(activation, threads, dtype, rng):
+    """Large weights are copied by panels, where each thread has several blocks of rows."""
+    net = network([1030, 515, 600, 9], activation, dtype=dtype)
+    X = rng.standard_normal((2 * ROWS * MOST_THREADS + 5, 1030)).astype(dtype)
+    threads(0)
+    expected = np.concatenate([net.predict(X[r : r + ROWS - 1]) for r in range(0, len(X), ROWS - 1)])
+    for count in (0, 1, 2):
+        threads(count)
+        assert np.array_equal(net.predict(X), expected)
 
 
 def test_predict_on_no_rows_and_into_out(dtype):

@@ -15,7 +15,7 @@ from nbfc.kernels.few import multiply_by_few_columns, multiply_transpose_by_few_
 from nbfc.kernels.memory import address_of, lanes, prefetch, size_of, stack_bytes, write
 from nbfc.kernels.panel import multiply_panel, multiply_row
 from nbfc.kernels.tile import BIAS, MASK, MATRIX, OLD, RELU, SCALE, STORE, ZERO, Ends, Matrix, ends_type, tile_rows
-from nbfc.kernels.vectors import MOST_VECTORS
+from nbfc.kernels.vectors import MOST_VECTORS, WIDEST
 
 # Rows of A at a time: enough to make up for copying panels of B (64: 20% slower where layers are wide), and few enough
 # that they stay in a second-level cache.
@@ -33,9 +33,10 @@ FAR_ROWS, VECTORS_TO_COPY_ROWS_FOR = 8192, 16
 # With so few columns vectors run along k instead (see ``dot``), where the sums have terms for so many vectors.
 NARROW, VECTORS_TO_SUM = 8, 4
 
-WIDEST = 64  # bytes of the widest vector register there is
 PANEL = DEPTH * MOST_VECTORS * WIDEST
 BLOCK = 2**18  # bytes of a copy of A: with a panel less than the smallest stack a thread may have, 512 KiB
+# Copies are made by whole vectors and whole groups of rows.
+assert DEPTH % (WIDEST // 4) == MOST_ROWS % GROUP == BLOCK % (DEPTH * GROUP * 8) == 0
 LINE = 64
 LONG_ROW = 2**10  # bytes: as much as the widest tile of one row
 
@@ -142,7 +143,18 @@ def multiply_at(A, B, Y, M, n, K, few, ends):
             multiply_block(a, group, b, copy_B, panel, y, rows, n, terms, some)
 
 
-@kernel(once=lambda real: (MATRIX, types.intp, MATRIX, types.boolean, types.intp, MATRIX, *[types.intp] * 3, ends_type(real)))
+@kernel(
+    once=lambda real: (
+        MATRIX,
+        types.intp,
+        MATRIX,
+        types.boolean,
+        types.intp,
+        MATRIX,
+        *[types.intp] * 3,
+        ends_type(real),
+    )
+)
 def multiply_block(A, group, B, copy, panel, Y, M, n, K, ends):
     """Go over panels of B, of nearly equal width; A's next `GROUP` rows lie `group` entries further."""
     number = ends.scale

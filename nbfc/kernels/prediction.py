@@ -1,13 +1,35 @@
 """Prediction: rows through all layers, on one thread or on many."""
 
-from numba import prange, types
+import sys
+from typing import Any
 
-from nbfc.kernels._jit import kernel
+import numpy as np
+from numba import prange, types
+from numba.extending import register_jitable
+
+from nbfc._arrays import Array
+from nbfc.kernels._jit import MOST_THREADS, kernel
 from nbfc.kernels.dense import ROWS_TOGETHER, columns_of, forward_outputs, share_of, shares_columns
-from nbfc.kernels.layers import ACTIVATION, N_OUT, TABLE, bias, weights
+from nbfc.kernels.elementwise import RELU, activate
+from nbfc.kernels.layers import ACTIVATION, N_IN, N_OUT, TABLE, bias, weights
 from nbfc.kernels.memory import matrix_at
+from nbfc.kernels.multiply import FAR_B
+from nbfc.kernels.packed import copy_panels, multiply_panels_bias, size_of_panels
 from nbfc.kernels.rows import is_small
 from nbfc.kernels.workspace import ROWS
+
+
+def memory(layers: Array, samples: int, dtype: Any) -> tuple[int, Array]:
+    """Return memory for predictions, a row for each thread, and for how many samples at most it serves.
+
+    A row has two buffers (see `predict_rows`), and where all threads would have several blocks also room for panels.
+    """
+    most, size = samples, 2 * size_of_buffer.py_func(layers, samples)
+    if samples > ROWS:
+        most = 2 * ROWS * MOST_THREADS - 1
+    if samples > most:
+        most, size = sys.maxsize, size + size_of_all_panels.py_func(layers, dtype.itemsize)
+    return most, np.empty((MOST_THREADS, size), dtype)
 
 
 @kernel(parallel=True)
@@ -32,11 +54,8 @@ def predict(X, layers, parameters, work, Y, threads):
         real[:, ::1],
         TABLE,
         real[::1],
-        real[:, ::1],
-        real[:, ::1],
-        types.intp,
-        types.intp,
-        types.intp,
+        *[real[:, ::1]] * 2,
+        *[types.intp] * 3,
     )
 )
 def predict_share(X, layers, parameters, work, Y, layer, share, shares):
@@ -51,37 +70,88 @@ def predict_share(X, layers, parameters, work, Y, layer, share, shares):
 def predict_rows(X, layers, parameters, work, Y, share, shares):
     """Take the rows in blocks of `ROWS`, by way of two buffers in turns.
 
-    Each buffer is half of `work`, and holds the widest hidden layer's outputs for a block.
+    Each buffer holds the widest hidden layer's outputs for a block. Where there are several blocks, and `work` has room
+    behind the buffers, the panels of large weights are copied there first.
     """
     first, end = share_of(X.shape[0], share, shares, ROWS_TOGETHER)
     last = layers.shape[0] - 1
-    half = work.shape[0] // 2
-    here, there = work[:half], work[half:]
+    size = size_of_buffer(layers, X.shape[0])
+    here, there, panels = work[:size], work[size : 2 * size], work[2 * size :]
+    packed = end - first >= 2 * ROWS and panels.shape[0] >= size_of_all_panels(layers, Y.itemsize)
+    if packed:
+        copy_all_panels(layers, parameters, panels)
     for r in range(first, end, ROWS):
         s = min(end, r + ROWS)
-        source = X[r:s]
-        for layer in range(last):
-            n_out = layers[layer, N_OUT]
-            hidden = matrix_at(here, 0, s - r, n_out)
+        source, at = X[r:s], 0
+        for layer in range(last + 1):
+            n_in, n_out = layers[layer, N_IN], layers[layer, N_OUT]
+            target = matrix_at(here, 0, s - r, n_out) if layer < last else Y[r:s]
             W, b = weights(layers, parameters, layer), bias(layers, parameters, layer)
-            forward_outputs(source, W, b, layers[layer, ACTIVATION], hidden, 0, n_out)
-            source = hidden
+            if packed and is_large(n_out, Y.itemsize):
+                forward_panels(source, panels[at:], b, layers[layer, ACTIVATION], target)
+                at += size_of_panels(n_in, n_out, Y.itemsize)
+            else:
+                forward_outputs(source, W, b, layers[layer, ACTIVATION], target, 0, n_out)
+            source = target
             here, there = there, here
-        W, b = weights(layers, parameters, last), bias(layers, parameters, last)
-        forward_outputs(source, W, b, layers[last, ACTIVATION], Y[r:s], 0, Y.shape[1])
+
+
+@kernel
+def size_of_buffer(layers, N):
+    """Return how many entries the widest hidden layer's outputs have, for a block of N rows or of fewer."""
+    widest = 0
+    for layer in range(layers.shape[0] - 1):
+        widest = max(widest, layers[layer, N_OUT])
+    return widest * min(N, ROWS)
+
+
+@kernel
+def size_of_all_panels(layers, itemsize):
+    """Return how many entries the panels of a network's large weights have."""
+    size = 0
+    for layer in range(layers.shape[0]):
+        if is_large(layers[layer, N_OUT], itemsize):
+            size += size_of_panels(layers[layer, N_IN], layers[layer, N_OUT], itemsize)
+    return size
+
+
+@register_jitable
+def is_large(n_out, itemsize):
+    """Return whether a layer's weights are such as ``multiply`` copies the panels of."""
+    return n_out * itemsize >= FAR_B
+
+
+@kernel
+def copy_all_panels(layers, parameters, panels):
+    """Copy the panels of large weights, layer by layer."""
+    at = 0
+    for layer in range(layers.shape[0]):
+        n_in, n_out = layers[layer, N_IN], layers[layer, N_OUT]
+        if is_large(n_out, parameters.itemsize):
+            copy_panels(weights(layers, parameters, layer), panels[at:])
+            at += size_of_panels(n_in, n_out, parameters.itemsize)
+
+
+@kernel
+def forward_panels(X, panels, b, activation, Y):
+    """`forward_outputs` by panels of W."""
+    multiply_panels_bias(X, panels, b, activation == RELU, Y)
+    if activation != RELU:
+        activate(activation, Y.reshape(Y.size))
 
 
 @kernel
 def predict_columns(X, layers, parameters, work, Y, layer, share, shares):
     """Fill the columns, from one buffer to the other."""
-    N, n_out, half = X.shape[0], layers[layer, N_OUT], work.shape[0] // 2
+    N, n_out = X.shape[0], layers[layer, N_OUT]
+    size = size_of_buffer(layers, N)
     j0, j1 = columns_of(n_out, share, shares)
     W, b = weights(layers, parameters, layer), bias(layers, parameters, layer)
     source, target = X, Y
     if layer > 0:
-        at = (layer - 1) % 2 * half
+        at = (layer - 1) % 2 * size
         source = matrix_at(work, at, N, W.shape[0])
     if layer < layers.shape[0] - 1:
-        at = layer % 2 * half
+        at = layer % 2 * size
         target = matrix_at(work, at, N, n_out)
     forward_outputs(source, W, b, layers[layer, ACTIVATION], target, j0, j1)

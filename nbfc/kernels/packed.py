@@ -1,0 +1,62 @@
+"""Products with a matrix whose panels have all been copied beforehand, where many blocks of rows are to come.
+
+``multiply`` copies a panel of a large B each time that it comes to use one, for 256 rows of A. It is 6% faster to copy
+them once (15% in float64) and read the copies, which lie well. The sums are the same to the bit.
+
+Panels are of a tile's full width, and each holds all rows of B: row k of the panel of columns j, j + 1, ... starts at
+entry j · K + k · width.
+"""
+
+from numba import types
+from numba.extending import register_jitable
+
+from nbfc.kernels._jit import inlined, kernel
+from nbfc.kernels.copies import copy_panel
+from nbfc.kernels.memory import address_of, lanes, size_of
+from nbfc.kernels.multiply import matrix
+from nbfc.kernels.panel import multiply_panel
+from nbfc.kernels.tile import BIAS, MATRIX, OLD, RELU, STORE, Ends, Matrix, ends_type
+from nbfc.kernels.vectors import MOST_VECTORS, WIDEST
+
+# Rows of a panel at a time: twice those of ``multiply``, as no copy of B's own lines comes into the cache beside them.
+TERMS = 1024
+
+
+@register_jitable
+def size_of_panels(K, n, itemsize):
+    """Return how many entries the panels of a matrix (K, n) may have, however wide the CPU's vectors are."""
+    return K * (n + MOST_VECTORS * WIDEST // itemsize)
+
+
+@kernel
+def copy_panels(B, panels):
+    """Copy a matrix B (K, n) to an array `panels` (size_of_panels or more,)."""
+    number = panels.dtype.type(1)
+    size, width = size_of(number), MOST_VECTORS * lanes(number)
+    K, n = B.shape
+    for j in range(0, n, width):
+        source = Matrix(address_of(B) + j * size, n, 1)
+        copy_panel(source, K, min(width, n - j), address_of(panels) + j * K * size, number)
+
+
+@inlined
+def multiply_panels_bias(A, panels, bias, relu, Y):
+    """Y ← A B + bias in every row, or max(A B + bias, 0) with `relu`, for A (M, K) and Y (M, n)."""
+    ends = Ends(BIAS, address_of(bias), RELU if relu else STORE, 0, Y.dtype.type(1))
+    multiply_panels(matrix(A), address_of(panels), matrix(Y), A.shape[0], Y.shape[1], A.shape[1], ends)
+
+
+@kernel(once=lambda real: (MATRIX, types.intp, MATRIX, *[types.intp] * 3, ends_type(real)))
+def multiply_panels(A, panels, Y, M, n, K, ends):
+    """Go over the panels, and over so many of their rows at a time that these stay in a second-level cache."""
+    size, width = size_of(ends.scale), MOST_VECTORS * lanes(ends.scale)
+    for k in range(0, K, TERMS):
+        terms = min(TERMS, K - k)
+        start = ends.start if k == 0 else OLD
+        finish = ends.finish if k + terms == K else STORE
+        a = Matrix(A.address + k * A.column * size, A.row, A.column)
+        for j in range(0, n, width):
+            b = Matrix(panels + (j * K + k * width) * size, width, 1)
+            y, shift = Matrix(Y.address + j * size, Y.row, 1), j * size
+            some = Ends(start, ends.bias + shift, finish, ends.mask + shift, ends.scale)
+            multiply_panel(a, b, y, M, min(width, n - j), terms, some)
