@@ -5,6 +5,7 @@ So whatever comes is made C-contiguous, aligned, in native byte order and of the
 passes without a copy.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -158,7 +159,16 @@ def output(name: str, out: Array | None, shape: tuple[int, ...], dtype: np.dtype
 
 def aligned_zeros(shape: int | tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Return zeros that start at a multiple of 64 bytes."""
+    return _aligned(np.zeros, shape, dtype)
+
+
+def aligned_empty(shape: int | tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Return an array without values that starts at a multiple of 64 bytes."""
+    return _aligned(np.empty, shape, dtype)
+
+
+def _aligned(make: Callable[..., Array], shape: int | tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     size = int(np.prod(shape))
-    memory = np.zeros(size * dtype.itemsize + ALIGNMENT, np.uint8)
+    memory = make(size * dtype.itemsize + ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % ALIGNMENT
     return memory[start : start + size * dtype.itemsize].view(dtype).reshape(shape)

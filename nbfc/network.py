@@ -110,7 +110,8 @@ class MLP:
         codes = [ACTIVATIONS[name] for name in self.activations]
         self._layers, size = layers.table(self.widths, codes)
         self._parameters = _arrays.aligned_zeros(size, self.dtype)
-        self._load_of_row = 8 * size  # as `work_of_product` counts; to fetch a weight takes as long as four rows use it
+        # As `launch` counts: an operation for four of a step's, to fetch a weight for its use by four rows.
+        self._load_of_row = 8 * size
         self._idle: list[tuple[int, Array]] = []  # for predictions, not in use (see `prediction.memory`)
         weights, biases = layers.views(self._layers, self._parameters)
         self._weights, self._biases = _Views(weights), _Views(biases)

@@ -103,6 +103,19 @@ def test_kernels_are_right_at_the_edges_of_blocks_and_on_any_number_of_threads(N
         assert len({result.tobytes() for result in others}) == 1
 
 
+@pytest.mark.parametrize(("m", "n"), [(70, 3), (600, 5), (1100, 8), (600, 1), (30, 700), (600, 700)])
+def test_few_rows_have_the_bits_they_have_among_many(m, n, dtype, threads):
+    d = data(40, m, n, dtype, 2)
+    threads(0)
+    Y = kernels.forward(d["X"], d["W"], d["b"], "relu")
+    for count in (0, 2):
+        threads(count)
+        for N in (1, 2, 4, 5, 9):
+            for start in (0, 40 - N):
+                rows = slice(start, start + N)
+                assert np.array_equal(kernels.forward(d["X"][rows], d["W"], d["b"], "relu"), Y[rows])
+
+
 # ---- central differences ---------------------------------------------------------------------------------------------
 
 

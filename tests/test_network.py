@@ -99,14 +99,15 @@ def test_a_row_of_predict_does_not_depend_on_the_rows_beside_it(threads, dtype, 
     assert np.array_equal(together, alone)
 
 
-@pytest.mark.parametrize(("N", "width"), [(1, 70), (3, 70), (FEW_ROWS - 1, 70), (MORE_ROWS - 1, 1000)])
-def test_few_rows_have_the_bits_they_have_among_many(N, width, threads, dtype, rng):
-    """Of few rows threads share the columns, where a layer is large; here they do in all layers but the last."""
-    net = network([530, width, 600, 9], ["tanh", "sigmoid"], dtype=dtype)
-    X = rng.standard_normal((2 * MORE_ROWS, 530)).astype(dtype)
+@pytest.mark.parametrize("N", [1, 3, FEW_ROWS - 1, MORE_ROWS - 1])
+@pytest.mark.parametrize("widths", [[530, 70, 600, 9], [530, 1000, 600, 9], [8, 16, 700, 700]])
+def test_few_rows_have_the_bits_they_have_among_many(N, widths, threads, dtype, rng):
+    """Of few rows threads share the columns, where a layer is large: here the last one, or all others."""
+    net = network(widths, ["tanh", "sigmoid"], dtype=dtype)
+    X = rng.standard_normal((2 * MORE_ROWS, widths[0])).astype(dtype)
     threads(0)
     expected = net.predict(X)[:N]
-    for count in (1, 2):
+    for count in (0, 1, 2):
         threads(count)
         assert np.array_equal(net.predict(X[:N]), expected)
 

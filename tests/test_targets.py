@@ -9,8 +9,11 @@ pytestmark = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), r
 
 # Products of every kind: few rows or columns, whole tiles and parts of them, copies, several blocks of terms.
 CHECK = """
+import nbfc
 import numpy as np
 from nbfc import kernels
+from nbfc.kernels._jit import MOST_THREADS
+from nbfc.kernels.workspace import ROWS
 rng = np.random.default_rng(0)
 shapes = [(1, 5, 300), (5, 3, 2), (9, 300, 1), (33, 70, 3), (33, 17, 49), (40, 600, 7), (7, 530, 520), (70, 40, 530)]
 for dtype in ("float32", "float64"):
@@ -25,13 +28,17 @@ for dtype in ("float32", "float64"):
         ]
         for got, expected, size, terms in results:
             assert np.all(np.abs(got - expected) <= (terms + 2) * np.finfo(dtype).eps * size), (dtype, N, m, n)
+    net = nbfc.MLP([1030, 515, 3], dtype=dtype, seed=0)  # many rows: by panels of the first layer's weights
+    X = rng.standard_normal((2 * ROWS * MOST_THREADS, 1030)).astype(dtype)
+    one_by_one = [net.predict(X[i : i + 1]) for i in range(0, len(X), 100)]
+    assert np.array_equal(net.predict(X)[::100], np.concatenate(one_by_one))
 """
 ASSEMBLY = (
     CHECK
     + """
 from numba import float32
-from nbfc.kernels import panel
-for function in (panel.multiply_panel, panel.multiply_row, panel.multiply_columns):
+from nbfc.kernels import multiply, panel
+for function in (panel.multiply_panel, panel.multiply_row, panel.multiply_columns, multiply.multiply_vector):
     print(function.compiled(float32).library.get_asm_str())
 """
 )

@@ -18,7 +18,7 @@ Where there are fewer rows or columns than the tile has, the last one is compute
 from numba import types
 from numba.extending import intrinsic
 
-from nbfc.kernels.tile import MATRIX, fields
+from nbfc.kernels.tile import MATRIX, fields, store_finished
 from nbfc.kernels.vectors import INT, Vectors, target
 
 MOST_COLUMNS = 4
@@ -49,6 +49,63 @@ def make_dot(columns):
         return types.void(MATRIX, MATRIX, MATRIX, types.intp, types.intp, types.intp, ends), codegen
 
     return dot, rows
+
+
+@intrinsic
+def dot_row(typingctx, A, B, C, columns, K, ends):
+    """Multiply one row by up to `lanes` columns of a B whose rows are contiguous, so that no column need be copied.
+
+    Vectors lie along a row of C here. There is one for each lane of the vectors above, so that the sums are the same.
+    """
+
+    def codegen(context, builder, signature, args):
+        real = context.get_value_type(signature.args[-1].types[-1])
+        write_dot_row(Vectors(context, builder, real), args)
+        return context.get_dummy_value()
+
+    return types.void(MATRIX, MATRIX, MATRIX, types.intp, types.intp, ends), codegen
+
+
+def write_dot_row(vector, args):
+    """Write its instructions."""
+    A, B, C, columns, K, ends = args
+    builder, lanes = vector.builder, vector.lanes
+    a_address, b_address, c_address = (fields(builder, matrix)[0] for matrix in (A, B, C))
+    b_row = fields(builder, B)[1]
+    start, bias_address, finish, mask_address, factor = fields(builder, ends)
+    rest = builder.srem(K, INT(lanes))
+
+    def body(masks):
+        def add(k, totals, there=None):
+            a = vector.addresses(builder.add(a_address, vector.bytes(k)), INT(1), lanes, there)
+            b = vector.addresses(builder.add(b_address, vector.bytes(builder.mul(k, b_row))), b_row, lanes, there)
+            new = [
+                vector.multiply_add(vector.spread(vector.scalar(a[lane])), vector.load(b[lane], 0, masks[0]), total)
+                for lane, total in enumerate(totals)
+            ]
+            if there is None:
+                return new
+            more = [builder.icmp_signed("<", INT(lane), there) for lane in range(lanes)]
+            return [builder.select(*three) for three in zip(more, new, totals, strict=True)]
+
+        k, *totals = vector.loop(builder.sub(K, rest), INT(lanes), [vector.zeros] * lanes, add)
+        once = builder.zext(builder.icmp_signed(">", rest, INT(0)), INT)
+        _, *totals = vector.loop(once, INT(1), totals, lambda _, totals: add(k, totals, rest))
+        while len(totals) > 1:
+            half = len(totals) // 2
+            totals = [builder.fadd(*pair) for pair in zip(totals[:half], totals[half:], strict=True)]
+        first = vector.choose(
+            start,
+            [
+                lambda: [vector.zeros],
+                lambda: [vector.load(bias_address, 0, masks[0])],
+                lambda: [vector.load(c_address, 0, masks[0])],
+            ],
+        )
+        totals = [builder.fadd(first[0], totals[0])]
+        store_finished(vector, totals, [(c_address, 0, masks[0])], c_address, finish, mask_address, factor)
+
+    vector.with_masks(columns, 1, body)
 
 
 def write_dot(vector, rows, columns, args):

@@ -3,6 +3,8 @@
 An activation is an integer code, so that one compiled step serves every network.
 """
 
+from numba import types
+
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.exponential import exp, tanh
 
@@ -10,7 +12,7 @@ IDENTITY, RELU, TANH, SIGMOID = range(4)
 ACTIVATIONS = {"identity": IDENTITY, "relu": RELU, "tanh": TANH, "sigmoid": SIGMOID}
 
 
-@kernel
+@kernel(once=lambda real: (types.intp, real[::1]))
 def activate(activation, y):
     """Replace each entry of y, a vector, by its activation.
 

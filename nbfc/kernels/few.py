@@ -6,11 +6,13 @@ is made turned round.
 
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.copies import DEPTH, copy_columns
-from nbfc.kernels.dot import MOST_COLUMNS
+from nbfc.kernels.dot import MOST_COLUMNS, dot_row
 from nbfc.kernels.memory import lanes, read, size_of, write
 from nbfc.kernels.panel import multiply_columns, multiply_panel, multiply_row
 from nbfc.kernels.tile import OLD, STORE, ZERO, Ends, Matrix
 from nbfc.kernels.vectors import MOST_VECTORS
+
+ROWS_ALONE = 4  # so few rows take less time one by one than the copy of B's columns would
 
 
 @kernel
@@ -28,6 +30,10 @@ def multiply_by_few_columns(A, B, Y, M, n, K, ends, panel):
         terms = min(depth, K - k)
         start = ends.start if k == 0 else OLD
         finish = ends.finish if k + terms == K else STORE
+        if M <= ROWS_ALONE and B.row != 1:
+            a, b = Matrix(A.address + k * size, A.row, 1), Matrix(B.address + k * B.row * size, B.row, 1)
+            multiply_rows_alone(a, b, Y, M, n, terms, Ends(start, ends.bias, finish, ends.mask, ends.scale))
+            continue
         b = Matrix(B.address + k * size, 1, B.column)
         if B.row != 1:
             b = copy_columns(Matrix(B.address + k * B.row * size, B.row, 1), terms, n, panel, DEPTH, ends.scale)
@@ -36,6 +42,18 @@ def multiply_by_few_columns(A, B, Y, M, n, K, ends, panel):
             some = Ends(start, ends.bias + shift, finish, ends.mask + shift, ends.scale)
             a, y = Matrix(A.address + k * size, A.row, 1), Matrix(Y.address + shift, Y.row, 1)
             multiply_columns(a, Matrix(b.address + j * b.column * size, 1, b.column), y, M, columns, terms, some)
+
+
+@kernel
+def multiply_rows_alone(A, B, Y, M, n, K, ends):
+    """Multiply row by row, by columns that are not contiguous (see `dot_row`)."""
+    size, width = size_of(ends.scale), lanes(ends.scale)
+    for i in range(M):
+        for j in range(0, n, width):
+            place, shift = (i * Y.row + j) * size, j * size
+            a, b = Matrix(A.address + i * A.row * size, A.row, 1), Matrix(B.address + shift, B.row, 1)
+            some = Ends(ends.start, ends.bias + shift, ends.finish, ends.mask + place, ends.scale)
+            dot_row(a, b, Matrix(Y.address + place, Y.row, 1), min(width, n - j), K, some)
 
 
 @kernel

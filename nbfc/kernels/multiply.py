@@ -106,6 +106,9 @@ def multiply_at(A, B, Y, M, n, K, few, ends):
     number = ends.scale
     size = size_of(number)
     panel, block = stack_bytes(PANEL), stack_bytes(BLOCK)
+    if M == 1 and A.column == 1 and B.column == 1:
+        multiply_vector(A, B, Y, n, K, ends)
+        return
     if (n <= NARROW or (few and B.row == 1)) and VECTORS_TO_SUM * lanes(number) <= K:
         if A.column == 1:
             multiply_by_few_columns(A, B, Y, M, n, K, ends, panel)
@@ -118,7 +121,7 @@ def multiply_at(A, B, Y, M, n, K, few, ends):
     if K <= FEW_TERMS and B.column == 1 and Y.row * size >= FAR_B:
         most = GROUP
     elif M < FEW_ROWS_OF_A and B.column == 1:
-        depth = (SIDE_BY_SIDE_FOR_ONE if M == 1 else SIDE_BY_SIDE) if is_far(B, size) else K
+        depth = SIDE_BY_SIDE if is_far(B, size) else K
     elif A.row == 1 and A.column * size >= FAR_COLUMNS and vectors > VECTORS_TO_COPY_FOR:
         copy_A, most = True, BLOCK // (DEPTH * size)
     elif A.column == 1 and A.row * size >= FAR_ROWS and vectors > VECTORS_TO_COPY_ROWS_FOR:
@@ -141,6 +144,22 @@ def multiply_at(A, B, Y, M, n, K, few, ends):
                 multiply_row(a, b, y, n, terms, some)
                 continue
             multiply_block(a, group, b, copy_B, panel, y, rows, n, terms, some)
+
+
+@kernel(once=lambda real: (*[MATRIX] * 3, types.intp, types.intp, ends_type(real)))
+def multiply_vector(A, B, Y, n, K, ends):
+    """`multiply` for one row of A, whose entries are neighbours as are those of B's rows: with next to no overhead."""
+    size, width = size_of(ends.scale), lanes(ends.scale)
+    if n <= NARROW and VECTORS_TO_SUM * width <= K:
+        multiply_by_few_columns(A, B, Y, 1, n, K, ends, 0)
+        return
+    depth = SIDE_BY_SIDE_FOR_ONE if is_far(B, size) else K
+    for k in range(0, K, depth):
+        terms = min(depth, K - k)
+        start = ends.start if k == 0 else OLD
+        finish = ends.finish if k + terms == K else STORE
+        a, b = Matrix(A.address + k * size, 0, 1), Matrix(B.address + k * B.row * size, B.row, 1)
+        multiply_row(a, b, Y, n, terms, Ends(start, ends.bias, finish, ends.mask, ends.scale))
 
 
 @kernel(

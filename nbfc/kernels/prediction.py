@@ -3,20 +3,24 @@
 import sys
 from typing import Any
 
-import numpy as np
 from numba import prange, types
 from numba.extending import register_jitable
 
-from nbfc._arrays import Array
+from nbfc._arrays import Array, aligned_empty
 from nbfc.kernels._jit import MOST_THREADS, kernel
 from nbfc.kernels.dense import ROWS_TOGETHER, columns_of, forward_outputs, share_of, shares_columns
-from nbfc.kernels.elementwise import RELU, activate
-from nbfc.kernels.layers import ACTIVATION, N_IN, N_OUT, TABLE, bias, weights
-from nbfc.kernels.memory import matrix_at
-from nbfc.kernels.multiply import FAR_B
+from nbfc.kernels.elementwise import IDENTITY, RELU, activate
+from nbfc.kernels.layers import ACTIVATION, BIAS_AT, N_IN, N_OUT, TABLE, WEIGHTS_AT, bias, weights
+from nbfc.kernels.memory import address_of, matrix_at, size_of, vector_at
+from nbfc.kernels.multiply import FAR_B, FEW_TERMS, multiply_vector
 from nbfc.kernels.packed import copy_panels, multiply_panels_bias, size_of_panels
 from nbfc.kernels.rows import is_small
+from nbfc.kernels.tile import BIAS, STORE, Ends, Matrix
+from nbfc.kernels.tile import RELU as CUT
 from nbfc.kernels.workspace import ROWS
+
+MOST_PANELS = 2**21  # entries: each thread makes panels of its own, and a cache that they share should hold them
+LINE = 16  # entries, at least, of a cache line, at which buffers and panels start
 
 
 def memory(layers: Array, samples: int, dtype: Any) -> tuple[int, Array]:
@@ -28,8 +32,9 @@ def memory(layers: Array, samples: int, dtype: Any) -> tuple[int, Array]:
     if samples > ROWS:
         most = 2 * ROWS * MOST_THREADS - 1
     if samples > most:
-        most, size = sys.maxsize, size + size_of_all_panels.py_func(layers, dtype.itemsize)
-    return most, np.empty((MOST_THREADS, size), dtype)
+        most, panels = sys.maxsize, size_of_all_panels.py_func(layers, dtype.itemsize)
+        size += panels if panels <= MOST_PANELS else 0
+    return most, aligned_empty((MOST_THREADS, size), dtype)
 
 
 @kernel(parallel=True)
@@ -60,7 +65,9 @@ def predict(X, layers, parameters, work, Y, threads):
 )
 def predict_share(X, layers, parameters, work, Y, layer, share, shares):
     """Take a share of the rows through all layers, or fill a share of the columns of one layer's outputs."""
-    if layer < 0:
+    if layer < 0 and X.shape[0] == 1:
+        predict_row(X, layers, parameters, work[0], Y)
+    elif layer < 0:
         predict_rows(X, layers, parameters, work[share], Y, share, shares)
     else:
         predict_columns(X, layers, parameters, work[0], Y, layer, share, shares)
@@ -77,7 +84,7 @@ def predict_rows(X, layers, parameters, work, Y, share, shares):
     last = layers.shape[0] - 1
     size = size_of_buffer(layers, X.shape[0])
     here, there, panels = work[:size], work[size : 2 * size], work[2 * size :]
-    packed = end - first >= 2 * ROWS and panels.shape[0] >= size_of_all_panels(layers, Y.itemsize)
+    packed = end - first >= 2 * ROWS and panels.shape[0] > 0
     if packed:
         copy_all_panels(layers, parameters, panels)
     for r in range(first, end, ROWS):
@@ -87,7 +94,7 @@ def predict_rows(X, layers, parameters, work, Y, share, shares):
             n_in, n_out = layers[layer, N_IN], layers[layer, N_OUT]
             target = matrix_at(here, 0, s - r, n_out) if layer < last else Y[r:s]
             W, b = weights(layers, parameters, layer), bias(layers, parameters, layer)
-            if packed and is_large(n_out, Y.itemsize):
+            if packed and is_large(n_in, n_out, Y.itemsize):
                 forward_panels(source, panels[at:], b, layers[layer, ACTIVATION], target)
                 at += size_of_panels(n_in, n_out, Y.itemsize)
             else:
@@ -97,12 +104,29 @@ def predict_rows(X, layers, parameters, work, Y, share, shares):
 
 
 @kernel
+def predict_row(X, layers, parameters, work, Y):
+    """Take one row through all layers, as `predict_rows` would, in two thirds of the time."""
+    number = work.dtype.type(1)
+    size, last, half = size_of(number), layers.shape[0] - 1, work.shape[0] // 2
+    x, at = address_of(X), address_of(parameters)
+    for layer in range(last + 1):
+        n_out, activation, here = layers[layer, N_OUT], layers[layer, ACTIVATION], layer % 2 * half
+        y = address_of(work) + here * size if layer < last else address_of(Y)
+        W, b = Matrix(at + layers[layer, WEIGHTS_AT] * size, n_out, 1), at + layers[layer, BIAS_AT] * size
+        ends = Ends(BIAS, b, CUT if activation == RELU else STORE, 0, number)
+        multiply_vector(Matrix(x, 0, 1), W, Matrix(y, 0, 1), n_out, layers[layer, N_IN], ends)
+        if activation not in (IDENTITY, RELU):
+            activate(activation, vector_at(work, here, n_out) if layer < last else vector_at(Y, 0, n_out))
+        x = y
+
+
+@kernel
 def size_of_buffer(layers, N):
     """Return how many entries the widest hidden layer's outputs have, for a block of N rows or of fewer."""
     widest = 0
     for layer in range(layers.shape[0] - 1):
         widest = max(widest, layers[layer, N_OUT])
-    return widest * min(N, ROWS)
+    return (widest * min(N, ROWS) + LINE - 1) // LINE * LINE
 
 
 @kernel
@@ -110,15 +134,15 @@ def size_of_all_panels(layers, itemsize):
     """Return how many entries the panels of a network's large weights have."""
     size = 0
     for layer in range(layers.shape[0]):
-        if is_large(layers[layer, N_OUT], itemsize):
+        if is_large(layers[layer, N_IN], layers[layer, N_OUT], itemsize):
             size += size_of_panels(layers[layer, N_IN], layers[layer, N_OUT], itemsize)
     return size
 
 
 @register_jitable
-def is_large(n_out, itemsize):
+def is_large(n_in, n_out, itemsize):
     """Return whether a layer's weights are such as ``multiply`` copies the panels of."""
-    return n_out * itemsize >= FAR_B
+    return n_in > FEW_TERMS and n_out * itemsize >= FAR_B
 
 
 @kernel
@@ -127,7 +151,7 @@ def copy_all_panels(layers, parameters, panels):
     at = 0
     for layer in range(layers.shape[0]):
         n_in, n_out = layers[layer, N_IN], layers[layer, N_OUT]
-        if is_large(n_out, parameters.itemsize):
+        if is_large(n_in, n_out, parameters.itemsize):
             copy_panels(weights(layers, parameters, layer), panels[at:])
             at += size_of_panels(n_in, n_out, parameters.itemsize)
 

@@ -135,27 +135,32 @@ def write_tile(vector, rows, vectors, whole, args):
 
         _, _, _, *totals = vector.loop(K, INT(1), [INT(0), b_address, *sums], add)
 
-        def store():
-            return totals
-
-        def relu():
-            low = [builder.fcmp_ordered("<", total, vector.zeros) for total in totals]  # false for NaN
-            return [builder.select(cut, vector.zeros, total) for cut, total in zip(low, totals, strict=True)]
-
-        def mask():
-            shift = builder.sub(mask_address, c_address)
-            values = each(lambda r, v: load(builder.add(c[r], shift), v))
-            high = [builder.fcmp_ordered(">", value, vector.zeros) for value in values]
-            return [builder.select(keep, total, vector.zeros) for keep, total in zip(high, totals, strict=True)]
-
-        def scale():
-            factors = vector.spread(factor)
-            return [builder.fmul(total, factors) for total in totals]
-
-        results = vector.choose(finish, [store, relu, mask, scale])
-        each(lambda r, v: vector.store(results[r * vectors + v], c[r], v, masks[v]))
+        places = each(lambda r, v: (c[r], v, masks[v]))
+        store_finished(vector, totals, places, c_address, finish, mask_address, factor)
 
     if whole:
         body([None] * vectors)
     else:
         vector.with_masks(columns, vectors, body, only_last=rows > 1)
+
+
+def store_finished(vector, totals, places, c_address, finish, mask_address, factor):
+    """Write the end of a tile: finish sums and store each at a place, an address in C, a vector from there, a mask."""
+    builder = vector.builder
+
+    def relu():
+        low = [builder.fcmp_ordered("<", total, vector.zeros) for total in totals]  # false for NaN
+        return [builder.select(cut, vector.zeros, total) for cut, total in zip(low, totals, strict=True)]
+
+    def mask():
+        shift = builder.sub(mask_address, c_address)
+        values = [vector.load(builder.add(address, shift), v, mask) for address, v, mask in places]
+        high = [builder.fcmp_ordered(">", value, vector.zeros) for value in values]
+        return [builder.select(keep, total, vector.zeros) for keep, total in zip(high, totals, strict=True)]
+
+    def scale():
+        factors = vector.spread(factor)
+        return [builder.fmul(total, factors) for total in totals]
+
+    for result, place in zip(vector.choose(finish, [lambda: totals, relu, mask, scale]), places, strict=True):
+        vector.store(result, *place)
