@@ -146,10 +146,12 @@ def of_sklearn(work):
     X, y, parameters = work.data()
     if work.loss == "mse" and y.shape[1] == 1:
         y = y[:, 0]
-    if work.loss == "cross_entropy" and len(np.unique(y)) < max(3, work.widths[-1]):
+    classify = work.loss == "cross_entropy" and work.optimizer
+    if classify and len(np.unique(y)) < max(3, work.widths[-1]):
         raise NotImplementedError("its outputs are as many as classes in the batch, and one for two")
-    kind = MLPClassifier if work.loss == "cross_entropy" else MLPRegressor
-    net = kind(
+    if work.loss == "cross_entropy" and not classify:
+        y = np.eye(work.widths[-1], dtype=X.dtype)[y]  # a classifier would predict labels, not outputs
+    net = (MLPClassifier if classify else MLPRegressor)(
         hidden_layer_sizes=work.widths[1:-1],
         activation=work.activation,
         solver=work.optimizer or "sgd",

@@ -101,13 +101,21 @@ def compare(work, names, turns):
             answer = {"error": f"its result is {answer['check']:.6g}, nbfc's {agreed:.6g}"}
         left_out[name] = answer.get("skip") or answer["error"]
         peer.close()
+        if name == "nbfc":
+            raise SystemExit(f"nbfc failed: {left_out[name]}")
     times, peaks = {peer.name: [] for peer in peers}, []
     for _ in range(turns):
         time.sleep(PAUSE)
         peaks.append(fma_peak(work.dtype, threads(), seconds=0.05))
-        for peer in peers:
+        for peer in list(peers):
             time.sleep(PAUSE)
-            times[peer.name].append(peer.ask(seconds=TURN)["seconds"])
+            answer = peer.ask(seconds=TURN)
+            if "seconds" in answer:
+                times[peer.name].append(answer["seconds"])
+                continue
+            left_out[peer.name] = answer["error"]
+            del times[peer.name]
+            peers.remove(peer)
     for peer in peers:
         peer.close()
     return times, peaks, left_out
@@ -209,10 +217,10 @@ def main():
     for work in works:
         rows.append(measure(work, names, options.turns))
         print(describe(rows[-1]), flush=True)
-    if options.sweep:
-        rows.sort(key=lambda row: row["ratio"] or 0)
+        if options.sweep:
+            rows.sort(key=lambda row: row["ratio"] or 0)
+        options.out.write_text(json.dumps(rows, indent=1) + "\n")
     print("\n" + summary(rows))
-    options.out.write_text(json.dumps(rows, indent=1) + "\n")
     draw(rows, options.out.with_suffix(".png"))
 
 

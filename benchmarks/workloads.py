@@ -70,7 +70,7 @@ WORKLOADS = [
 
 
 def random_workloads(count, seed):
-    """Return architectures that nobody tuned for: one to six hidden layers of 1 to 3000, batches of 1 to 8192."""
+    """Return architectures that nobody tuned for: up to five hidden layers of 1 to 2900, batches of 1 to 8192."""
     rng = np.random.default_rng(seed)
     found = []
     while len(found) < count:

@@ -11,11 +11,11 @@ ROWS = [1, 32, 1024, 4096]
 
 
 @cache
-def network(name, rows):
+def network(name, rows, dtype):
     """Return a network, inputs, and where to write outputs, after holding these to NumPy's."""
     widths = NETWORKS[name]
-    net = nbfc.MLP(widths, seed=0)
-    X = np.random.default_rng(0).standard_normal((rows, widths[0])).astype("float32")
+    net = nbfc.MLP(widths, dtype=dtype, seed=0)
+    X = np.random.default_rng(0).standard_normal((rows, widths[0])).astype(dtype)
     Y = X
     for layer, (W, b) in enumerate(zip(net.weights, net.biases, strict=True), 1):
         Y = Y @ W + b
@@ -24,10 +24,10 @@ def network(name, rows):
     return net, X, np.empty_like(Y)
 
 
-def time_predict(name, rows):
-    net, X, out = network(name, rows)
+def time_predict(name, rows, dtype):
+    net, X, out = network(name, rows, dtype)
     net.predict(X, out=out)
 
 
-time_predict.params = (list(NETWORKS), ROWS)
-time_predict.param_names = ("network", "rows")
+time_predict.params = (list(NETWORKS), ROWS, ["float32", "float64"])
+time_predict.param_names = ("network", "rows", "dtype")

@@ -47,6 +47,15 @@ def peakmem_step(name, dtype):
     time_step(name, dtype)
 
 
+def compile_first():
+    """Compile before the memory of steps is measured; asv does this in a process of its own."""
+    for dtype in DTYPES:
+        trainer("tiny", dtype)
+
+
+peakmem_step.setup_cache = compile_first
+
+
 for benchmark in (time_step, peakmem_step):
     benchmark.params = (list(WORKLOADS), DTYPES)
     benchmark.param_names = ("workload", "dtype")
@@ -87,8 +96,9 @@ for benchmark in (time_fit, track_final_loss):
 track_final_loss.unit = "loss"
 
 
-def track_digits_accuracy():
-    return fit_digits(epochs=30)[-1].metrics["accuracy"]
+def track_digits_error():
+    """Return the share of test digits that are mistaken for others: less is better, as asv takes it."""
+    return 1 - fit_digits(epochs=30)[-1].metrics["accuracy"]
 
 
-track_digits_accuracy.unit = "accuracy"
+track_digits_error.unit = "share"
