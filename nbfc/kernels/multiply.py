@@ -36,7 +36,7 @@ NARROW, VECTORS_TO_SUM = 8, 4
 PANEL = DEPTH * MOST_VECTORS * WIDEST
 BLOCK = 2**18  # bytes of a copy of A: with a panel less than the smallest stack a thread may have, 512 KiB
 # Copies are made by whole vectors and whole groups of rows.
-assert DEPTH % (WIDEST // 4) == MOST_ROWS % GROUP == BLOCK % (DEPTH * GROUP * 8) == 0
+assert DEPTH // 2 % (WIDEST // 4) == MOST_ROWS % GROUP == BLOCK % (DEPTH * GROUP * 8) == 0
 LINE = 64
 LONG_ROW = 2**10  # bytes: as much as the widest tile of one row
 
@@ -123,7 +123,8 @@ def multiply_at(A, B, Y, M, n, K, few, ends):
     elif M < FEW_ROWS_OF_A and B.column == 1:
         depth = SIDE_BY_SIDE if is_far(B, size) else K
     elif A.row == 1 and A.column * size >= FAR_COLUMNS and vectors > VECTORS_TO_COPY_FOR:
-        copy_A, most = True, BLOCK // (DEPTH * size)
+        copy_A, depth = True, DEPTH * 4 // size  # for as many rows in float64
+        most = BLOCK // (depth * size)
     elif A.column == 1 and A.row * size >= FAR_ROWS and vectors > VECTORS_TO_COPY_ROWS_FOR:
         copy_A, depth = True, BLOCK // (MOST_ROWS * size)
     for i in range(0, M, most):
