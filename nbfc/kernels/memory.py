@@ -1,19 +1,22 @@
 """Memory by address, for compiled code: signed 64-bit integers, so that a block is a few numbers wherever it lies."""
 
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
-from nbfc.kernels._jit import inlined
 from nbfc.kernels.vectors import INT, target
 
 
-@inlined
-def address_of(array):
+@intrinsic
+def address_of(typingctx, array):
     """Return the address of an array's first entry, as a signed integer: sums of both kinds would be floats."""
-    return np.int64(array.ctypes.data)
+
+    def codegen(context, builder, signature, args):
+        source = context.make_array(signature.args[0])(context, builder, args[0])
+        return builder.ptrtoint(source.data, INT)
+
+    return types.int64(array), codegen
 
 
 @intrinsic

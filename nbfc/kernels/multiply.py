@@ -8,6 +8,8 @@ memory.
 """
 
 from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.copies import DEPTH, GROUP, copy_block, copy_panel
@@ -15,7 +17,7 @@ from nbfc.kernels.few import multiply_by_few_columns, multiply_transpose_by_few_
 from nbfc.kernels.memory import address_of, lanes, prefetch, size_of, stack_bytes, write
 from nbfc.kernels.panel import multiply_panel, multiply_row
 from nbfc.kernels.tile import BIAS, MASK, MATRIX, OLD, RELU, SCALE, STORE, ZERO, Ends, Matrix, ends_type, tile_rows
-from nbfc.kernels.vectors import MOST_VECTORS, WIDEST
+from nbfc.kernels.vectors import INT, MOST_VECTORS, WIDEST
 
 # Rows of A at a time: enough to make up for copying panels of B (64: 20% slower where layers are wide), and few enough
 # that they stay in a second-level cache.
@@ -41,10 +43,17 @@ LINE = 64
 LONG_ROW = 2**10  # bytes: as much as the widest tile of one row
 
 
-@inlined
-def matrix(array):
-    """Return where the entries of a matrix lie, whatever its layout."""
-    return Matrix(address_of(array), array.strides[0] // array.itemsize, array.strides[1] // array.itemsize)
+@intrinsic
+def matrix(typingctx, array):
+    """Return where the entries of a matrix lie, whatever its layout, as a `Matrix`."""
+
+    def codegen(context, builder, signature, args):
+        source = context.make_array(signature.args[0])(context, builder, args[0])
+        size = INT(context.get_abi_sizeof(context.get_data_type(signature.args[0].dtype)))
+        row, column = (builder.sdiv(stride, size) for stride in cgutils.unpack_tuple(builder, source.strides))
+        return context.make_tuple(builder, MATRIX, [builder.ptrtoint(source.data, INT), row, column])
+
+    return MATRIX(array), codegen
 
 
 @inlined
