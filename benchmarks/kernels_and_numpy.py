@@ -3,14 +3,15 @@
     python kernels_and_numpy.py                     sides 1, 7, 64, 200, 512, 2048 in float32
     python kernels_and_numpy.py --dtype float64 --sides 64 512
 
-NumPy runs in a process of its own: the threads of its BLAS spin for a while after each product, and would be in the
-way. Shapes are N, m, n; below 64³ operations a call's own cost, in Python, is most of its time.
+Both run in a process of their own, since the threads of NumPy's BLAS spin for a while after each product, and take
+turns at each shape. Shapes are N, m, n; below 64³ operations a call's own cost, in Python, is most of its time.
 """
 
 import argparse
 import json
 import subprocess
 import sys
+import time
 import timeit
 from itertools import product
 from statistics import median
@@ -18,6 +19,7 @@ from statistics import median
 import numpy as np
 
 ENOUGH = 64**3
+PAUSE = 0.1  # seconds between turns: until the last one's threads have gone to sleep
 
 
 def calls(N, m, n, dtype):
@@ -52,14 +54,17 @@ def seconds(call):
     return median(timeit.repeat(call, number=count, repeat=5)) / count
 
 
-def worker(whose, sides, dtype):
-    """Print {"kernel N m n": seconds} as JSON."""
-    found = {}
-    for N, m, n in product(sides, repeat=3):
-        for kernel, pair in calls(N, m, n, dtype).items():
-            if kernel != "bias_gradient" or m == sides[0]:  # it has no inputs
-                found[f"{kernel} {N} {m} {n}"] = seconds(pair[whose])
-    print(json.dumps(found))
+def worker(whose, dtype):
+    """Answer each line "N m n" by {kernel: seconds} as JSON."""
+    for line in sys.stdin:
+        shape = map(int, line.split())
+        print(json.dumps({kernel: seconds(pair[whose]) for kernel, pair in calls(*shape, dtype).items()}), flush=True)
+
+
+def ask(process, shape):
+    time.sleep(PAUSE)
+    print(*shape, file=process.stdin, flush=True)
+    return json.loads(process.stdout.readline())
 
 
 def main():
@@ -69,24 +74,27 @@ def main():
     parser.add_argument("--worker", type=int, choices=[0, 1], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker is not None:
-        worker(options.worker, options.sides, options.dtype)
+        worker(options.worker, options.dtype)
         return
-    command = [sys.executable, *sys.argv, "--worker"]
-    ours, theirs = (
-        json.loads(subprocess.run([*command, whose], capture_output=True, text=True, check=True).stdout)
+    command = [sys.executable, __file__, "--dtype", options.dtype, "--worker"]
+    processes = [
+        subprocess.Popen([*command, whose], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for whose in ("0", "1")
-    )
-    ratios = {key: theirs[key] / ours[key] for key in ours}
-    for key, ratio in sorted(ratios.items(), key=lambda item: item[1]):
-        kernel, *shape = key.split()
-        if ratio < 1 and np.prod([int(side) for side in shape]) >= ENOUGH:
-            print(f"{ratio:5.2f} × {key:30} nbfc {1e6 * ours[key]:10,.1f} µs, NumPy {1e6 * theirs[key]:10,.1f} µs")
+    ]
+    ratios = {}
+    for shape in product(options.sides, repeat=3):
+        ours, theirs = (ask(process, shape) for process in processes)
+        for kernel in ours:
+            ratios[kernel, shape] = theirs[kernel] / ours[kernel]
+            if ratios[kernel, shape] < 1 and np.prod(shape) >= ENOUGH:
+                times = f"nbfc {1e6 * ours[kernel]:10,.1f} µs, NumPy {1e6 * theirs[kernel]:10,.1f} µs"
+                print(f"{ratios[kernel, shape]:5.2f} × {kernel:16} {shape!s:20} {times}", flush=True)
     for kernel in ("forward", "bias_gradient", "weight_gradient", "input_gradient"):
         for what, enough in (("from 64³ up", True), ("below", False)):
             some = [
                 ratio
-                for key, ratio in ratios.items()
-                if key.split()[0] == kernel and (np.prod([int(side) for side in key.split()[1:]]) >= ENOUGH) == enough
+                for (name, shape), ratio in ratios.items()
+                if name == kernel and (np.prod(shape) >= ENOUGH) == enough
             ]
             if some:
                 ahead = f"{sum(ratio >= 1 for ratio in some)} of {len(some)}"
