@@ -116,6 +116,7 @@ def compare(work, names, turns):
             left_out[peer.name] = answer["error"]
             del times[peer.name]
             peers.remove(peer)
+            peer.close()
     for peer in peers:
         peer.close()
     return times, peaks, left_out

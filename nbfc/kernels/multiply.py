@@ -130,7 +130,7 @@ def multiply_at(A, B, Y, M, n, K, few, ends):
     if K <= FEW_TERMS and B.column == 1 and Y.row * size >= FAR_B:
         most = GROUP
     elif M < FEW_ROWS_OF_A and B.column == 1:
-        depth = SIDE_BY_SIDE if is_far(B, size) else K
+        depth = (SIDE_BY_SIDE_FOR_ONE if M == 1 else SIDE_BY_SIDE) if is_far(B, size) else K
     elif A.row == 1 and A.column * size >= FAR_COLUMNS and vectors > VECTORS_TO_COPY_FOR:
         copy_A, depth = True, DEPTH * 4 // size  # for as many rows in float64
         most = BLOCK // (depth * size)

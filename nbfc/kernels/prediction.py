@@ -32,7 +32,7 @@ def memory(layers: Array, samples: int, dtype: Any) -> tuple[int, Array]:
     if samples > ROWS:
         most = 2 * ROWS * MOST_THREADS - 1
     if samples > most:
-        most, panels = sys.maxsize, size_of_all_panels.py_func(layers, dtype.itemsize)
+        most, panels = sys.maxsize, panels_before.py_func(layers, len(layers), dtype.itemsize)
         size += panels if panels <= MOST_PANELS else 0
     return most, aligned_empty((MOST_THREADS, size), dtype)
 
@@ -89,14 +89,14 @@ def predict_rows(X, layers, parameters, work, Y, share, shares):
         copy_all_panels(layers, parameters, panels)
     for r in range(first, end, ROWS):
         s = min(end, r + ROWS)
-        source, at = X[r:s], 0
+        source = X[r:s]
         for layer in range(last + 1):
             n_in, n_out = layers[layer, N_IN], layers[layer, N_OUT]
             target = matrix_at(here, 0, s - r, n_out) if layer < last else Y[r:s]
             W, b = weights(layers, parameters, layer), bias(layers, parameters, layer)
             if packed and is_large(n_in, n_out, Y.itemsize):
+                at = panels_before(layers, layer, Y.itemsize)
                 forward_panels(source, panels[at:], b, layers[layer, ACTIVATION], target)
-                at += size_of_panels(n_in, n_out, Y.itemsize)
             else:
                 forward_outputs(source, W, b, layers[layer, ACTIVATION], target, 0, n_out)
             source = target
@@ -130,12 +130,12 @@ def size_of_buffer(layers, N):
 
 
 @kernel
-def size_of_all_panels(layers, itemsize):
-    """Return how many entries the panels of a network's large weights have."""
+def panels_before(layers, layer, itemsize):
+    """Return how many entries the panels of large weights before a layer have, or of all for the number of layers."""
     size = 0
-    for layer in range(layers.shape[0]):
-        if is_large(layers[layer, N_IN], layers[layer, N_OUT], itemsize):
-            size += size_of_panels(layers[layer, N_IN], layers[layer, N_OUT], itemsize)
+    for below in range(layer):
+        if is_large(layers[below, N_IN], layers[below, N_OUT], itemsize):
+            size += size_of_panels(layers[below, N_IN], layers[below, N_OUT], itemsize)
     return size
 
 
@@ -148,12 +148,10 @@ def is_large(n_in, n_out, itemsize):
 @kernel
 def copy_all_panels(layers, parameters, panels):
     """Copy the panels of large weights, layer by layer."""
-    at = 0
     for layer in range(layers.shape[0]):
-        n_in, n_out = layers[layer, N_IN], layers[layer, N_OUT]
-        if is_large(n_in, n_out, parameters.itemsize):
+        if is_large(layers[layer, N_IN], layers[layer, N_OUT], parameters.itemsize):
+            at = panels_before(layers, layer, parameters.itemsize)
             copy_panels(weights(layers, parameters, layer), panels[at:])
-            at += size_of_panels(n_in, n_out, parameters.itemsize)
 
 
 @kernel
