@@ -9,7 +9,6 @@ turns at each shape. Shapes are N, m, n; below 64³ operations a call's own cost
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 import timeit
@@ -17,9 +16,10 @@ from itertools import product
 from statistics import median
 
 import numpy as np
+from peers import PAUSE, Peer
 
 ENOUGH = 64**3
-PAUSE = 0.1  # seconds between turns: until the last one's threads have gone to sleep
+LIBRARIES = "nbfc", "NumPy"
 
 
 def calls(N, m, n, dtype):
@@ -55,40 +55,37 @@ def seconds(call):
 
 
 def worker(whose, dtype):
-    """Answer each line "N m n" by {kernel: seconds} as JSON."""
+    """Answer each shape by {kernel: seconds}, a line of JSON."""
     for line in sys.stdin:
-        shape = map(int, line.split())
+        shape = json.loads(line)["shape"]
         print(json.dumps({kernel: seconds(pair[whose]) for kernel, pair in calls(*shape, dtype).items()}), flush=True)
 
 
-def ask(process, shape):
+def ask(library, shape):
     time.sleep(PAUSE)
-    print(*shape, file=process.stdin, flush=True)
-    return json.loads(process.stdout.readline())
+    return library.ask(shape=shape)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sides", type=int, nargs="+", default=[1, 7, 64, 200, 512, 2048])
     parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
-    parser.add_argument("--worker", type=int, choices=[0, 1], help=argparse.SUPPRESS)
+    parser.add_argument("--worker", choices=LIBRARIES, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.worker is not None:
-        worker(options.worker, options.dtype)
+    if options.worker:
+        worker(LIBRARIES.index(options.worker), options.dtype)
         return
-    command = [sys.executable, __file__, "--dtype", options.dtype, "--worker"]
-    processes = [
-        subprocess.Popen([*command, whose], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for whose in ("0", "1")
-    ]
+    libraries = [Peer(name, __file__, "--dtype", options.dtype) for name in LIBRARIES]
     ratios = {}
     for shape in product(options.sides, repeat=3):
-        ours, theirs = (ask(process, shape) for process in processes)
+        ours, theirs = (ask(library, shape) for library in libraries)
         for kernel in ours:
             ratios[kernel, shape] = theirs[kernel] / ours[kernel]
             if ratios[kernel, shape] < 1 and np.prod(shape) >= ENOUGH:
                 times = f"nbfc {1e6 * ours[kernel]:10,.1f} µs, NumPy {1e6 * theirs[kernel]:10,.1f} µs"
                 print(f"{ratios[kernel, shape]:5.2f} × {kernel:16} {shape!s:20} {times}", flush=True)
+    for library in libraries:
+        library.close()
     for kernel in ("forward", "bias_gradient", "weight_gradient", "input_gradient"):
         for what, enough in (("from 64³ up", True), ("below", False)):
             some = [

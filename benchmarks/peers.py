@@ -29,11 +29,11 @@ AGREE = {"float32": 1e-3, "float64": 1e-6}
 
 
 class Peer:
-    """A library in a process of its own."""
+    """A library in a process of its own, in which a script answers questions."""
 
-    def __init__(self, name):
+    def __init__(self, name, script=__file__, *options):
         self.name = name
-        command = [sys.executable, __file__, "--worker", name]
+        command = [sys.executable, script, *options, "--worker", name]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def ask(self, **question):
