@@ -10,7 +10,12 @@ from nbfc.kernels.tile import LOW, MATRIX, ROW, TALL, Ends, Matrix, ends_type, m
 tall_1, tall_2, tall_3 = (make_tile(TALL, vectors) for vectors in (1, 2, 3))
 low_1, low_2, low_3 = (make_tile(LOW, vectors) for vectors in (1, 2, 3))
 (dot_1, rows_1), (dot_4, rows_4) = make_dot(1), make_dot(MOST_COLUMNS)
-row_4, row_8, row_16 = make_tile(ROW, 4), make_tile(ROW, 8, whole=True), make_tile(ROW, 16, whole=True)
+row_1, row_4, row_8, row_16 = (
+    make_tile(ROW, 1),
+    make_tile(ROW, 4),
+    make_tile(ROW, 8, whole=True),
+    make_tile(ROW, 16, whole=True),
+)
 
 
 @kernel(once=lambda real: (MATRIX, MATRIX, MATRIX, types.intp, types.intp, types.intp, ends_type(real)))
@@ -53,9 +58,12 @@ def multiply_row(A, B, Y, n, K, ends):
         elif left >= 8 * width:
             row_8(A, b, y, 1, left, K, some)
             j += 8 * width
-        else:
+        elif left > width:
             row_4(A, b, y, 1, min(left, 4 * width), K, some)
             j += 4 * width
+        else:
+            row_1(A, b, y, 1, left, K, some)
+            j += width
 
 
 @kernel(once=lambda real: (MATRIX, MATRIX, MATRIX, types.intp, types.intp, types.intp, ends_type(real)))

@@ -111,8 +111,15 @@ class Vectors:
 
     def mask(self, count):
         """Return a mask of the first `count` lanes: of none below 1, of all from the number of lanes on."""
+        builder = self.builder
+        if self.masks_are_free:
+            # By way of a whole number: a comparison of vectors would be made again in each turn of a loop.
+            count = builder.select(builder.icmp_signed("<", count, INT(0)), INT(0), count)
+            count = builder.select(builder.icmp_signed(">", count, INT(self.lanes)), INT(self.lanes), count)
+            ones = builder.sub(builder.shl(INT(1), count), INT(1))
+            return builder.bitcast(builder.trunc(ones, ir.IntType(self.lanes)), self.bits)
         places = ir.Constant(ir.VectorType(INT, self.lanes), list(range(self.lanes)))
-        return self.builder.icmp_signed("<", places, self.spread(count))
+        return builder.icmp_signed("<", places, self.spread(count))
 
     def with_masks(self, count, vectors, body, only_last=True):
         """Write ``body(masks)`` for rows of `count` entries in so many vectors, a mask or None for each vector.
