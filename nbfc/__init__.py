@@ -1,13 +1,14 @@
 """Fully connected neural networks on the CPU, compiled by Numba."""
 
-from nbfc import datasets, kernels, losses
+from nbfc import datasets, jit, kernels, losses
 from nbfc.errors import DivergenceError, ModelFormatError
 from nbfc.history import Epoch, History
 from nbfc.network import MLP
 from nbfc.optimizers import SGD, Adam, AdamW
 from nbfc.sampling import batches
 from nbfc.serialization import load, save
-from nbfc.training import Trainer, fit
+from nbfc.trainer import Trainer
+from nbfc.training import fit
 
 __all__ = [
     "MLP",
@@ -22,6 +23,7 @@ __all__ = [
     "batches",
     "datasets",
     "fit",
+    "jit",
     "kernels",
     "load",
     "losses",

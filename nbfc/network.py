@@ -13,11 +13,12 @@ from nbfc import _arrays
 from nbfc._arrays import Array
 from nbfc._checks import choice, seeded
 from nbfc.architecture import check_activations, check_widths, table_of_layers
+from nbfc.differentiable import Differentiable
 from nbfc.initializers import FITTING, INITIALIZERS, initial_weights
 from nbfc.kernels import _jit, layers, prediction, step, workspace
 from nbfc.kernels._jit import MOST_THREADS, launch
 from nbfc.kernels.elementwise import ACTIVATIONS
-from nbfc.kernels.updates import CODE, FOURTH, KEEP
+from nbfc.kernels.updates import CODE, KEEP, LENGTH
 from nbfc.losses import check_targets, kernel_arguments
 
 _ALL = np.empty(0, np.int64)  # rows, where no others are named
@@ -32,7 +33,7 @@ class _Views(tuple[Array, ...]):
         self[layer][...] = values
 
 
-class MLP:
+class MLP(Differentiable):
     """A fully connected network (multilayer perceptron).
 
     Parameters
@@ -262,7 +263,7 @@ class MLP:
         """
         X, y = self._batch(X, y, loss)
         state = _arrays.aligned_zeros((1, self._parameters.size), self.dtype)
-        rule = np.zeros(FOURTH + 1)
+        rule = np.zeros(LENGTH)
         rule[CODE] = KEEP
         value, _ = self._run_step(X, y, loss, state, self._workspace(len(X)), rule)
         return value, state[0]
@@ -281,7 +282,7 @@ class MLP:
 
     def _workspace(self, samples: int, work: Array | None = None) -> Array:
         """Return the memory that a step on so many samples needs: `work` if it has room for them."""
-        size = workspace.size_of_work(self._layers, samples, MOST_THREADS)
+        size = int(workspace.size_of_work(self._layers, samples, MOST_THREADS))
         return work if work is not None and size <= len(work) else _arrays.aligned_zeros(size, self.dtype)
 
     def _run_step(

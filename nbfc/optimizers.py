@@ -32,7 +32,7 @@ class Optimizer:
         raise NotImplementedError
 
     def _rule(self, code: int, *numbers: float) -> Array:
-        rule = np.zeros(updates.FOURTH + 1)
+        rule = np.zeros(updates.LENGTH)
         rule[updates.CODE], rule[updates.LEARNING_RATE] = code, self.learning_rate
         rule[updates.FIRST : updates.FIRST + len(numbers)] = numbers
         return rule

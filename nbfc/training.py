@@ -1,152 +1,23 @@
-"""The training loop, in plain Python: one step, and whole fits."""
+"""The training loop, in plain Python."""
 
 from __future__ import annotations
 
-import sys
 import time
-import warnings
 from collections.abc import Callable, Sequence
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
 from nbfc import _arrays
 from nbfc._arrays import Array
-from nbfc._checks import choice, real_number, seeded, whole_number
+from nbfc._checks import seeded, whole_number
 from nbfc.errors import DivergenceError
 from nbfc.history import Epoch, History, ProgressBar
-from nbfc.kernels.updates import LEARNING_RATE, STEP
-from nbfc.losses import LOSSES, per_sample
+from nbfc.losses import per_sample
 from nbfc.metrics import resolve as resolve_metrics
 from nbfc.network import MLP
-from nbfc.optimizers import Optimizer, resolve
-
-
-class Trainer:
-    """A network in training: what the optimizer accumulates, and the memory that steps use again and again.
-
-    Parameters
-    ----------
-    net : MLP
-        Updated in place by each step.
-    loss : {"mse", "cross_entropy", "binary_cross_entropy"}
-        See ``nbfc.losses``.
-    optimizer : SGD, Adam, AdamW or one of "sgd", "adam", "adamw"
-
-    Attributes
-    ----------
-    net, loss, optimizer
-        As given.
-    steps : int
-        The number of steps taken.
-    learning_rate : float
-        The optimizer's to begin with; may be set between steps.
-
-    Raises
-    ------
-    ValueError
-        If a name is unknown.
-    TypeError
-        If an argument is of another type.
-
-    Warns
-    -----
-    UserWarning
-        If the loss takes logits and the network's last layer squashes them.
-    """
-
-    def __init__(self, net: MLP, loss: str, optimizer: str | Optimizer) -> None:
-        if not isinstance(net, MLP):
-            raise TypeError(f"net is {net!r}: expected an nbfc.MLP.")
-        choice("loss", loss, LOSSES)
-        if loss != "mse" and net.activations[-1] != "identity":
-            warnings.warn(
-                f"{loss} takes logits, but the network's last layer has the activation {net.activations[-1]!r}: "
-                "'identity' was expected, because the loss applies its own.",
-                UserWarning,
-                stacklevel=_frames_inside(),
-            )
-        self._net, self._loss, self._optimizer = net, loss, resolve(optimizer)
-        self._rule = self.optimizer.rule()
-        self._state = _arrays.aligned_zeros((1 + self.optimizer.moments, net.parameters.size), net.dtype)
-        self._work, self._samples = net._workspace(1), 1
-
-    net = property(attrgetter("_net"), doc="The network that steps update.")
-    loss = property(attrgetter("_loss"), doc="The loss's name.")
-    optimizer = property(attrgetter("_optimizer"), doc="The optimizer, as it was given; see also `learning_rate`.")
-
-    @property
-    def steps(self) -> int:
-        """The number of steps taken."""
-        return int(self._rule[STEP])
-
-    @property
-    def learning_rate(self) -> float:
-        """The learning rate of the next step."""
-        return float(self._rule[LEARNING_RATE])
-
-    @learning_rate.setter
-    def learning_rate(self, value: float) -> None:
-        self._rule[LEARNING_RATE] = real_number("learning_rate", value, least=0)
-
-    def step(self, X: Any, y: Any) -> float:
-        """Take one optimizer step on a batch; return the mean loss before it.
-
-        Parameters
-        ----------
-        X : (N, n_in)
-            Inputs, one sample a row; N ≥ 1, and may differ from step to step.
-        y
-            Targets, as the loss takes them (``nbfc.losses``).
-
-        Returns
-        -------
-        float
-            The mean of the samples' losses, with the parameters as they were.
-
-        Raises
-        ------
-        DivergenceError
-            If that loss, or a parameter after the step, is NaN or infinite. The parameters are then as they were;
-            the optimizer's moments may not be, so go on with a new trainer.
-        ValueError
-            If a shape does not fit, the batch is empty, or a target is out of range.
-        TypeError
-            If X or y do not hold real numbers, or labels are not integers.
-        """
-        return self._step(*self._net._batch(X, y, self._loss))
-
-    def _step(self, X: Array, y: Array, *order: Array) -> float:
-        """Take a step on inputs and targets from `MLP._batch`, or on the rows of X that `order` names and their y."""
-        if len(y) != self._samples:
-            self._work, self._samples = self._net._workspace(len(y), self._work), len(y)
-        self._rule[STEP] += 1
-        loss, taken = self._net._run_step(X, y, self._loss, self._state, self._work, self._rule, *order)
-        if not taken:
-            self._rule[STEP] -= 1
-            what = f"the loss is {loss}" if not np.isfinite(loss) else "a parameter would become NaN or infinite"
-            advice = (
-                f"A smaller learning rate than {self.learning_rate:g}, or standardised inputs and targets, may help."
-            )
-            if self.steps == 0 and not np.isfinite(loss):
-                advice = "No step came before it: X, y or the parameters are not finite, or too large."
-            raise DivergenceError(
-                f"{what} at step {self.steps + 1}, so the step was not taken and the parameters are as they were "
-                f"before it. {advice}"
-            )
-        return loss
-
-    def __repr__(self) -> str:
-        return f"Trainer({self.net!r}, loss={self.loss!r}, optimizer={self.optimizer}, steps={self.steps})"
-
-
-def _frames_inside() -> int:
-    """Return the `stacklevel` by which a warning in the caller points at the line that called into nbfc."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == "nbfc":
-        level, frame = level + 1, frame.f_back
-    return level
+from nbfc.optimizers import Optimizer
+from nbfc.trainer import Trainer
 
 
 def fit(

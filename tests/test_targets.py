@@ -39,7 +39,7 @@ ASSEMBLY = (
 from numba import float32
 from nbfc.kernels import multiply, panel
 for function in (panel.multiply_panel, panel.multiply_row, panel.multiply_columns, multiply.multiply_vector):
-    print(function.compiled(float32).library.get_asm_str())
+    print(function.kernel.compiled(float32).library.get_asm_str())
 """
 )
 

@@ -270,7 +270,7 @@ def test_few_rows_have_the_gradient_of_many_copies_of_them(N, activation, dtype,
 def test_a_batch_in_parts_has_the_gradient_of_its_samples(count, rng):
     """Its loss and gradient are the means of those of small batches, which stay whole; also in an order."""
     net = nbfc.MLP([4, 9, 3], "tanh", dtype="float64", seed=1)
-    assert [workspace.rows_of_part.py_func(net._layers, n) < n for n in (100, 128, 129)] == [False, False, True]
+    assert [workspace.rows_of_part(net._layers, n) < n for n in (100, 128, 129)] == [False, False, True]
     X, y = rng.standard_normal((count, 4)), rng.standard_normal((count, 3))
     loss, gradient = net.loss_and_gradient(X, y, "mse")
     total, sums = 0.0, np.zeros(net.parameters.size)

@@ -23,6 +23,7 @@ from llvmlite import ir
 from numba import types
 from numba.core.caching import FunctionCache
 from numba.core.cpu_options import ParallelOptions
+from numba.core.environment import Environment
 from numba.extending import intrinsic
 from numba.np.ufunc import parallel as numba_threads
 
@@ -67,7 +68,7 @@ def kernel(
     `reassociate=True` lets sums be taken in another order, which a loop that sums into one number needs to be
     vectorised. It is not for all: the compiler then also undoes what is written against rounding, as in ``losses``.
     `once` gives the types of the arguments for float32 or float64: other kernels then call the function by its address
-    (see `_by_address`), where Numba would compile it again into each of them.
+    (see `ByAddress`), where Numba would compile it again into each of them.
     """
     if function is None:
         return partial(kernel, entry=entry, parallel=parallel, reassociate=reassociate, once=once)
@@ -97,50 +98,99 @@ def inlined(function: Callable[..., Any]) -> Any:
     return numba.njit(function, inline="always")
 
 
+REALS = (types.float32, types.float64)
+
 # ---- calls by address -----------------------------------------------------------------------------------------------
 
 
-def _by_address(dispatcher: Any, argument_types: Callable[[Any], tuple[Any, ...]]) -> Any:
-    """Return what calls a kernel in compiled code by an address that is looked up where the process keeps it.
+class ByAddress:
+    """A kernel that compiled code calls by an address, which it looks up where the process keeps it.
 
     There is one address for float32 and one for float64. The code that looks it up may come from the disk, so the
-    place is known to LLVM by name from the start, and is filled when such code is compiled or loaded.
+    place is known to LLVM by name from the start, and is filled when such code is compiled or loaded: Numba keeps with
+    a function's code the environments (Numba's word for what a function's Python objects are kept in) that its global
+    variables are named after, so a variable named after a `_Loader` sees to it that the kernel is loaded.
     """
-    places = {}
-    for real in REALS:
-        places[real] = ctypes.c_int64(0)
-        llvm.add_symbol(_name(dispatcher, real), ctypes.addressof(places[real]))
 
-    def compiled(real: Any) -> Any:
+    def __init__(self, dispatcher: Any, argument_types: Callable[[Any], tuple[Any, ...]]) -> None:
+        self.dispatcher, self.argument_types = dispatcher, argument_types
+        self._places, self._loaders = {}, {}
+        for real in REALS:
+            name = f"{dispatcher.__module__}.{dispatcher.__name__}.{real}"
+            self._places[real] = name, ctypes.c_int64(0)
+            llvm.add_symbol(name, ctypes.addressof(self._places[real][1]))
+            form = [(str(kind), getattr(kind, "fields", ())) for kind in argument_types(real)]
+            self._loaders[real] = _Loader(name, hashlib.sha256(repr(form).encode()).hexdigest())
+            _kernels[name] = self, real
+
+    def compiled(self, real: Any) -> Any:
         """Return the compiled kernel, and see to it that its address can be looked up."""
-        arguments = argument_types(real)
+        arguments = self.argument_types(real)
         with _no_garbage_collection():
-            dispatcher.compile(arguments)
-        result = dispatcher.overloads[arguments]
-        places[real].value = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
+            self.dispatcher.compile(arguments)
+        result = self.dispatcher.overloads[arguments]
+        self._places[real][1].value = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
         return result
+
+    def write_call(self, context: Any, builder: Any, real: Any, values: list[Any]) -> Any:
+        """Write the instructions of a call."""
+        convention, integer, name = context.call_conv, ir.IntType(64), self._places[real][0]
+        context.declare_env_global(builder.module, self._loaders[real].env_name)
+        place = builder.module.globals.get(name) or ir.GlobalVariable(builder.module, integer, name)
+        arguments, result = self.argument_types(real), self.compiled(real).signature.return_type
+        kind = convention.get_function_type(result, arguments)
+        function = builder.inttoptr(builder.load(place), kind.as_pointer())
+        status, value = convention.call_function(builder, function, result, arguments, values)
+        with builder.if_then(status.is_error, likely=False):
+            convention.return_status_propagate(builder, status)
+        return value
+
+
+_kernels: dict[str, tuple[ByAddress, Any]] = {}
+
+
+class _Loader(Environment):
+    """What is kept with compiled code for each kernel that it calls by address. Unpickling it loads the kernel."""
+
+    __slots__ = ("form", "kernel")
+
+    def __new__(cls, kernel: str, form: str) -> Any:
+        self = super().__new__(cls, globals())
+        self.kernel, self.form, self.env_name = kernel, form, f"_ZN08NumbaEnv {kernel}"
+        cls._memo[self.env_name] = self
+        return self
+
+    def __reduce__(self) -> Any:
+        return _load, (self.kernel, self.form)
+
+
+def _load(name: str, form: str) -> Any:
+    """Load a kernel, or compile it where it is not on disk."""
+    kernel, real = _kernels.get(name, (None, REALS[0]))
+    if kernel is None or kernel._loaders[real].form != form:
+        # What Numba takes for a file that has gone: it compiles the calling function anew.
+        raise OSError(f"{name} takes other arguments than when the function that calls it was compiled")
+    kernel.compiled(real)
+    return kernel._loaders[real]
+
+
+def _by_address(dispatcher: Any, argument_types: Callable[[Any], tuple[Any, ...]]) -> Any:
+    """Return what calls a kernel in other kernels by its address."""
+    kernel = ByAddress(dispatcher, argument_types)
 
     @intrinsic
     def call(typingctx: Any, *given: Any) -> Any:
         real = _real_of(given)
-        arguments, result = argument_types(real), compiled(real).signature.return_type
+        arguments = argument_types(real)
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            convention, integer = context.call_conv, ir.IntType(64)
-            name = _name(dispatcher, real)
-            place = builder.module.globals.get(name) or ir.GlobalVariable(builder.module, integer, name)
             values = [builder.extract_value(args[0], index) for index in range(len(arguments))]
-            kind = convention.get_function_type(result, arguments)
-            function = builder.inttoptr(builder.load(place), kind.as_pointer())
-            status, value = convention.call_function(builder, function, result, arguments, values)
-            with builder.if_then(status.is_error, likely=False):
-                convention.return_status_propagate(builder, status)
-            return value
+            return kernel.write_call(context, builder, real, values)
 
-        return result(types.StarArgTuple(arguments)), codegen
+        return kernel.compiled(real).signature.return_type(types.StarArgTuple(arguments)), codegen
 
     by_address: Any = call
-    by_address.dispatcher, by_address.compiled = dispatcher, compiled
+    by_address.kernel = kernel
     return by_address
 
 
@@ -156,13 +206,6 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-REALS = (types.float32, types.float64)
-
-
-def _name(dispatcher: Any, real: Any) -> str:
-    return f"{dispatcher.__module__}.{dispatcher.__name__}.{real}"
-
-
 def _real_of(arguments: Any) -> Any:
     """Return the first type of floating-point numbers that a kernel's arguments have."""
     for argument in arguments:
@@ -173,25 +216,16 @@ def _real_of(arguments: Any) -> Any:
     return None
 
 
-def _called_by_address(function: Callable[..., Any]) -> list[Any]:
-    """Return what a function's code, or the code of a kernel that it calls, calls by address."""
-    found = []
-    for name in function.__code__.co_names:
-        value: Any = function.__globals__.get(name)
-        if hasattr(value, "compiled"):
-            found.append(value)
-        elif hasattr(value, "py_func"):
-            found += _called_by_address(value.py_func)
-    return found
-
-
 # ---- the cache ------------------------------------------------------------------------------------------------------
 
 
+_KERNELS = Path(__file__).parent
+
+
 def _stamp_of_sources() -> str:
-    """Return a digest of every source file of this package, and of what turns them into machine code."""
+    """Return a digest of every source file that is compiled, and of what turns them into machine code."""
     digest = hashlib.sha256(llvmlite.__version__.encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sorted([*_KERNELS.glob("*.py"), *_KERNELS.parent.glob("jit/*.py")]):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
@@ -214,11 +248,7 @@ class KernelCache(FunctionCache):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
-            loaded = super().load_overload(sig, target_context)
-            if loaded is not None:
-                for other in _called_by_address(self._py_func):
-                    other.compiled(_real_of(sig))
-            return loaded
+            return super().load_overload(sig, target_context)
         except Exception as error:  # a damaged pickle raises nearly anything
             _warn_once(f"compiled code on disk could not be read, compiling anew ({error!r})")
             try:

@@ -56,3 +56,22 @@ def multiply_by_derivative(activation, y, dy):
     elif activation == SIGMOID:
         for t in range(y.shape[0]):
             dy[t] *= y[t] * (one - y[t])
+
+
+@kernel
+def add_second_derivative(activation, y, along, dy, target):
+    """target ← target + dy · d(activation′), as the activation's value y changes by `along`.
+
+    ======== ===============
+    tanh     −2 y along
+    sigmoid  (1 − 2 y) along
+    others   0
+    ======== ===============
+    """
+    one, two = y.dtype.type(1), y.dtype.type(2)
+    if activation == TANH:
+        for t in range(y.shape[0]):
+            target[t] -= dy[t] * two * y[t] * along[t]
+    elif activation == SIGMOID:
+        for t in range(y.shape[0]):
+            target[t] += dy[t] * (one - two * y[t]) * along[t]

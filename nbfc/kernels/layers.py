@@ -15,6 +15,7 @@ from nbfc.kernels.memory import matrix_at, vector_at
 # Columns of the table, int64 (layers, 6). The last is the sum of n_out over the layers before: where a layer's
 # outputs lie in a buffer that holds those of all layers.
 N_IN, N_OUT, WEIGHTS_AT, BIAS_AT, ACTIVATION, OUTPUTS_AT = range(6)
+COLUMNS = OUTPUTS_AT + 1
 TABLE = types.int64[:, ::1]
 
 

@@ -46,12 +46,42 @@ def vector_at(typingctx, array, start, length):
 
 def _view(context, builder, source_kind, kind, array, start, shape):
     assert source_kind.layout == "C"
-    source, view = context.make_array(source_kind)(context, builder, array), context.make_array(kind)(context, builder)
+    source = context.make_array(source_kind)(context, builder, array)
+    return _array(context, builder, kind, builder.gep(source.data, [start]), shape)
+
+
+def _pointer(context, builder, kind, address):
+    return builder.inttoptr(address, context.get_data_type(kind.dtype).as_pointer())
+
+
+def _array(context, builder, kind, data, shape):
+    view = context.make_array(kind)(context, builder)
     size = INT(context.get_abi_sizeof(context.get_data_type(kind.dtype)))
     strides = [builder.mul(length, size) for length in shape[1:]] + [size]
-    data = builder.gep(source.data, [start])
     populate_array(view, data=data, shape=shape, strides=strides, itemsize=size, meminfo=None)
     return view._getvalue()
+
+
+@intrinsic
+def matrix_of(typingctx, address, rows, columns, number):
+    """Return what lies at an address as a contiguous array (rows, columns) of number's type."""
+    kind = types.Array(number, 2, "C")
+
+    def codegen(context, builder, signature, args):
+        return _array(context, builder, kind, _pointer(context, builder, kind, args[0]), args[1:3])
+
+    return kind(types.intp, types.intp, types.intp, number), codegen
+
+
+@intrinsic
+def vector_of(typingctx, address, length, number):
+    """Return what lies at an address as an array (length,) of number's type."""
+    kind = types.Array(number, 1, "C")
+
+    def codegen(context, builder, signature, args):
+        return _array(context, builder, kind, _pointer(context, builder, kind, args[0]), args[1:2])
+
+    return kind(types.intp, types.intp, number), codegen
 
 
 @intrinsic
@@ -95,6 +125,26 @@ def write(typingctx, address, number):
         return context.get_dummy_value()
 
     return types.void(types.intp, number), codegen
+
+
+@intrinsic
+def rounded(typingctx, value, number):
+    """Return a float64 in number's type."""
+
+    def codegen(context, builder, signature, args):
+        return args[0] if signature.return_type == types.float64 else builder.fptrunc(args[0], args[1].type)
+
+    return number(types.float64, number), codegen
+
+
+@intrinsic
+def quotient(typingctx, dividend, divisor):
+    """Return dividend / divisor, float64, rounded once whatever the compiler may else do to a division."""
+
+    def codegen(context, builder, signature, args):
+        return builder.fdiv(*args)
+
+    return types.float64(types.float64, types.float64), codegen
 
 
 @intrinsic(prefer_literal=True)

@@ -30,36 +30,13 @@ import numpy as np
 from numba import prange, types
 
 from nbfc.kernels._jit import kernel
-from nbfc.kernels.dense import (
-    ROWS_TOGETHER,
-    WHOLE,
-    bias_gradient_outputs,
-    share_of,
-    weight_gradient_inputs,
-)
-from nbfc.kernels.layers import BIAS_AT, N_IN, N_OUT, TABLE, WEIGHTS_AT, bias, weights
+from nbfc.kernels.dense import ROWS_TOGETHER, WHOLE, share_of
+from nbfc.kernels.layers import N_IN, TABLE
+from nbfc.kernels.parameters import bias_gradient, pass_of_parameters, weight_gradient
+from nbfc.kernels.per_sample import clip_rows
 from nbfc.kernels.rows import INTEGERS, forward_and_back, is_serial, phase_of_columns, phases
-from nbfc.kernels.updates import CODE, KEEP, update
-from nbfc.kernels.workspace import (
-    ROWS,
-    batch_size,
-    gradient_of_part,
-    gradients,
-    inputs,
-    losses,
-    number_of_parts,
-    outputs,
-    room,
-)
-
-WEIGHTS = 2**15  # entries of dW in a block, at least: few enough to be in the cache when they are updated ...
-INPUTS = 128  # ... and rows, at least: enough to make up for copying panels of dY
-# Entries that are not shared out further: what vectors fill and what is left to single numbers, whose last bits differ,
-# is then the same wherever the cuts fall.
-TOGETHER = 64
-SUMS = 1024  # entries of the gradient that are added up at a time
-
-RULE = types.float64[::1]
+from nbfc.kernels.updates import CLIP, CODE, KEEP, RULE, update
+from nbfc.kernels.workspace import ROWS, batch_size, gradient_of_part, inputs, losses, number_of_parts, room
 
 
 @kernel(parallel=True)
@@ -69,30 +46,72 @@ def train_step(X, order, labels, targets, loss, layers, parameters, state, work,
     It is not taken where the loss or an updated parameter is not finite: the parameters are then as they were. With
     the rule KEEP there is no update, and state[0] holds the gradient of the mean loss.
     """
+    if threads == 1:
+        return train_step_alone(X, order, labels, targets, loss, layers, parameters, state, work, rule)
     N = batch_size(X, order)
     for phase in range(phases(layers, N)):
-        if threads == 1 or is_serial(layers, N, phase):
-            pass_of_rows(X, order, labels, targets, loss, layers, parameters, work, phase, 0, 1)
+        if is_serial(layers, N, phase):
+            pass_of_rows(X, order, labels, targets, loss, layers, parameters, work, rule, phase, 0, 1)
         else:
             for share in prange(threads):
-                pass_of_rows(X, order, labels, targets, loss, layers, parameters, work, phase, share, threads)
-
+                pass_of_rows(X, order, labels, targets, loss, layers, parameters, work, rule, phase, share, threads)
+    clip_few_rows(X, order, layers, work, rule)
     J = mean_loss(layers, work, N)
-    if not np.isfinite(J) and rule[CODE] != KEEP:
-        return J, False
-
-    work[-1] = 0
-    if threads == 1:
-        pass_of_parameters(X, order, layers, parameters, state, work, rule, 0, 1)
-    else:
+    if np.isfinite(J) or rule[CODE] == KEEP:
+        work[-1] = 0
         for share in prange(threads):
             pass_of_parameters(X, order, layers, parameters, state, work, rule, share, threads)
+    return J, is_taken(J, parameters, state, work, rule)
 
-    if rule[CODE] != KEEP and np.isnan(work[-1]):
+
+@kernel(
+    once=lambda real: (
+        real[:, ::1],
+        INTEGERS,
+        INTEGERS,
+        real[:, ::1],
+        types.intp,
+        TABLE,
+        real[::1],
+        real[:, ::1],
+        real[::1],
+        RULE,
+    )
+)
+def train_step_alone(X, order, labels, targets, loss, layers, parameters, state, work, rule):
+    """`train_step` on the caller's thread."""
+    N = batch_size(X, order)
+    for phase in range(phases(layers, N)):
+        pass_of_rows(X, order, labels, targets, loss, layers, parameters, work, rule, phase, 0, 1)
+    clip_few_rows(X, order, layers, work, rule)
+    J = mean_loss(layers, work, N)
+    if np.isfinite(J) or rule[CODE] == KEEP:
+        work[-1] = 0
+        pass_of_parameters(X, order, layers, parameters, state, work, rule, 0, 1)
+    return J, is_taken(J, parameters, state, work, rule)
+
+
+@kernel
+def clip_few_rows(X, order, layers, work, rule):
+    """Shorten samples' gradients if the rule says so, where pass 1 went by columns: then all rows are done at once."""
+    N = batch_size(X, order)
+    if rule[CLIP] > 0 and phases(layers, N) > 1:
+        here = room(layers, work, N, 0)
+        clip_rows(inputs(layers, here, 0, N) if order.shape[0] > 0 else X[:N], layers, here, 0, rule[CLIP])
+
+
+@kernel
+def is_taken(J, parameters, state, work, rule):
+    """Return whether loss and updated parameters are finite; otherwise undo the update."""
+    if rule[CODE] == KEEP:
+        return True
+    if not np.isfinite(J):
+        return False
+    if np.isnan(work[-1]):
         for p in range(parameters.shape[0]):
             parameters[p] = state[0, p]
-        return J, False
-    return J, True
+        return False
+    return True
 
 
 @kernel(
@@ -105,13 +124,17 @@ def train_step(X, order, labels, targets, loss, layers, parameters, state, work,
         TABLE,
         real[::1],
         real[::1],
+        RULE,
         types.intp,
         types.intp,
         types.intp,
     )
 )
-def pass_of_rows(X, order, labels, targets, loss, layers, parameters, work, phase, share, shares):
-    """Pass 1 for a share of the rows in blocks, of the parts, or of the columns that a phase fills."""
+def pass_of_rows(X, order, labels, targets, loss, layers, parameters, work, rule, phase, share, shares):
+    """Pass 1 for a share of the rows in blocks, of the parts, or of the columns that a phase fills.
+
+    Where the rule says so, the gradient of each sample is then shortened.
+    """
     N = batch_size(X, order)
     if phases(layers, N) > 1:
         here = room(layers, work, N, 0)
@@ -121,8 +144,10 @@ def pass_of_rows(X, order, labels, targets, loss, layers, parameters, work, phas
     if parts == 0:
         first, end = share_of(N, share, shares, ROWS_TOGETHER)
         for r in range(first, end, ROWS):
-            s = min(end, r + ROWS)
-            forward_and_back(X, order, labels, targets, loss, layers, parameters, room(layers, work, N, 0), r, s, r)
+            s, here = min(end, r + ROWS), room(layers, work, N, 0)
+            forward_and_back(X, order, labels, targets, loss, layers, parameters, here, r, s, r)
+            if rule[CLIP] > 0:
+                clip_rows(inputs(layers, here, r, s) if order.shape[0] > 0 else X[r:s], layers, here, r, rule[CLIP])
         return
     for part in range(parts * share // shares, parts * (share + 1) // shares):
         r, s = share_of(N, part, parts, WHOLE)
@@ -130,6 +155,8 @@ def pass_of_rows(X, order, labels, targets, loss, layers, parameters, work, phas
         forward_and_back(X, order, labels, targets, loss, layers, parameters, here, r, s, 0)
         gradient = gradient_of_part(layers, work, part)
         rows = inputs(layers, here, 0, s - r) if order.shape[0] > 0 else X[r:s]
+        if rule[CLIP] > 0:
+            clip_rows(rows, layers, here, 0, rule[CLIP])
         for layer in range(layers.shape[0]):
             weight_gradient(rows, layers, here, layer, 0, layers[layer, N_IN], gradient)
             bias_gradient(rows, layers, here, layer, gradient)
@@ -160,103 +187,11 @@ def mean_loss(layers, work, N):
     return total / N
 
 
-@kernel(
-    once=lambda real: (
-        real[:, ::1],
-        INTEGERS,
-        TABLE,
-        real[::1],
-        real[:, ::1],
-        real[::1],
-        RULE,
-        types.intp,
-        types.intp,
-    )
-)
-def pass_of_parameters(X, order, layers, parameters, state, work, rule, share, shares):
-    """Pass 2 for a share of the parameters: ① or ② over the whole batch, and the update, in blocks.
-
-    Shares are equal in the number of parameters, and so nearly in work. A row of a W belongs to the share in which its
-    tile starts. Where a parameter is no longer finite, the last entry of `work` becomes NaN: that several threads write
-    the same there does no harm, and a sum over threads would need memory.
-    """
-    N, P = batch_size(X, order), parameters.shape[0]
-    start, end = P * share // shares, P * (share + 1) // shares
-    overflow = parameters.dtype.type(0)
-    if number_of_parts(layers, N) > 0:
-        start, end = share_of(P, share, shares, TOGETHER)
-        mean_of_parts(layers, work, N, start, end, state[0])
-        overflow += update(parameters, state, rule, start, end)
-    else:
-        here = room(layers, work, N, 0)
-        rows = inputs(layers, here, 0, N) if order.shape[0] > 0 else X
-        for layer in range(layers.shape[0]):
-            n_out = layers[layer, N_OUT]
-            size = max(INPUTS, WEIGHTS // n_out)
-            first, last = row_at(layers, layer, start), row_at(layers, layer, end)
-            for k0 in range(first, last, size):
-                k1 = min(last, k0 + size)
-                at = layers[layer, WEIGHTS_AT]
-                weight_gradient(rows, layers, here, layer, k0, k1, state[0])
-                overflow += update(parameters, state, rule, at + k0 * n_out, at + k1 * n_out)
-            at = layers[layer, BIAS_AT]
-            if start <= at < end:
-                bias_gradient(rows, layers, here, layer, state[0])
-                overflow += update(parameters, state, rule, at, at + n_out)
-    if overflow != 0:  # NaN
-        work[-1] = overflow
-
-
-@kernel
-def mean_of_parts(layers, work, N, start, end, gradient):
-    """Fill entries start to end of the gradient by the mean of the parts' gradients, each counted by its rows."""
-    parts = number_of_parts(layers, N)
-    for p0 in range(start, end, SUMS):
-        p1 = min(end, p0 + SUMS)
-        mean = gradient[p0:p1]
-        for part in range(parts):
-            r, s = share_of(N, part, parts, WHOLE)
-            weight, values = gradient.dtype.type((s - r) / N), gradient_of_part(layers, work, part)[p0:p1]
-            if part == 0:
-                for p in range(p1 - p0):
-                    mean[p] = weight * values[p]
-            else:
-                for p in range(p1 - p0):
-                    mean[p] += weight * values[p]
-
-
-@kernel
-def row_at(layers, layer, place):
-    """Return the first row of a W whose tile starts at or after a place in the flat vector; n_in if none does."""
-    n_in, n_out = layers[layer, N_IN], layers[layer, N_OUT]
-    tile = WHOLE * n_out
-    tiles = (max(0, place - layers[layer, WEIGHTS_AT]) + tile - 1) // tile
-    return min(n_in, tiles * WHOLE)
-
-
-@kernel(
-    once=lambda real: (
-        real[:, ::1],
-        TABLE,
-        real[:, ::1],
-        types.intp,
-        types.intp,
-        types.intp,
-        real[::1],
-    )
-)
-def weight_gradient(X, layers, room, layer, k0, k1, gradient):
-    """② for rows k0 to k1 of a layer's dW, from the rows of a room that belong to those of X."""
-    N = X.shape[0]
-    dY, dW = gradients(layers, room, layer, 0, N), weights(layers, gradient, layer)
-    if layer == 0:
-        weight_gradient_inputs(X, dY, dW, k0, k1, 0, dW.shape[1])
-    else:
-        weight_gradient_inputs(outputs(layers, room, layer - 1, 0, N), dY, dW, k0, k1, 0, dW.shape[1])
-
-
-@kernel
-def bias_gradient(X, layers, room, layer, gradient):
-    """① for a layer, likewise."""
-    db = bias(layers, gradient, layer)
-    bias_gradient_outputs(gradients(layers, room, layer, 0, X.shape[0]), db, 0, db.shape[0])
+@kernel(entry=True)
+def update_alone(parameters, state, rule):
+    """Update all parameters by the gradient in the state, on the caller's thread; return whether that was taken."""
+    if update(parameters, state, rule, 0, parameters.shape[0]) == 0:
+        return True
+    for p in range(parameters.shape[0]):
+        parameters[p] = state[0, p]
+    return False

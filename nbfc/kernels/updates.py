@@ -1,15 +1,20 @@
 """Optimizer updates on flat vectors: parameters θ, mean gradient g, moments m and v, all alike in shape.
 
 A rule is a float64 vector, so that one compiled step serves every optimizer: its code, the step's number t ≥ 1, the
-learning rate η, and the optimizer's own numbers. ``nbfc.optimizers`` holds the names and makes the vectors.
+learning rate η, the optimizer's own numbers, and the length that each sample's gradient is shortened to, or 0.
+``nbfc.optimizers`` holds the names and makes the vectors.
 """
 
 from math import sqrt
 
+from numba import types
+
 from nbfc.kernels._jit import kernel
 
 KEEP, SGD, ADAM = range(3)  # KEEP leaves parameters and gradient as they are
-CODE, STEP, LEARNING_RATE, FIRST, SECOND, THIRD, FOURTH = range(7)  # entries of a rule
+CODE, STEP, LEARNING_RATE, FIRST, SECOND, THIRD, FOURTH, CLIP = range(8)  # entries of a rule
+LENGTH = CLIP + 1
+RULE = types.float64[::1]
 
 
 @kernel

@@ -10,6 +10,8 @@ A room has place for the C rows of a part, or for all N. In its flat memory a la
 their gradients C · S further on, then the samples' losses, and last the inputs, where they have to be gathered.
 """
 
+from numba.extending import register_jitable
+
 from nbfc._arrays import Array
 from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.dense import WHOLE
@@ -26,7 +28,7 @@ def batch_size(X, order):
     return order.shape[0] if order.shape[0] > 0 else X.shape[0]
 
 
-@kernel
+@register_jitable
 def rows_of_part(layers, N):
     """Return how many rows a part of the batch has at most, or N where it is not cut.
 
@@ -45,13 +47,14 @@ def number_of_parts(layers, N):
     return (N + rows - 1) // rows if rows < N else 0
 
 
+@register_jitable
 def size_of_work(layers: Array, N: int, threads: int) -> int:
     """Return how many entries the memory of a step on N samples has."""
-    rows = rows_of_part.py_func(layers, N)
+    rows = rows_of_part(layers, N)
     P = layers[-1, BIAS_AT] + layers[-1, N_OUT]
     numbers = 2 * (layers[-1, OUTPUTS_AT] + layers[-1, N_OUT]) + 1 + layers[0, N_IN]
-    parts = -(-N // rows) * (P + 1) if rows < N else 0
-    return int(parts + (threads if rows < N else 1) * numbers * rows + 1)
+    parts = (N + rows - 1) // rows * (P + 1) if rows < N else 0
+    return parts + (threads if rows < N else 1) * numbers * rows + 1  # type: ignore[no-any-return]
 
 
 @inlined

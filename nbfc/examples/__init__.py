@@ -1,0 +1,1 @@
+"""Programs that use networks in compiled code: ``python -m nbfc.examples.cartpole`` and ``….surrogate``."""

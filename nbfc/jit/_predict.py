@@ -1,0 +1,125 @@
+"""Outputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.extending import lower_builtin, overload, type_callable
+
+from nbfc._arrays import Array
+from nbfc.jit._calls import (
+    callable_from_python,
+    caller,
+    check_result,
+    check_samples,
+    dtype_of,
+    empty_like,
+    real_of,
+    rows_of,
+    write_call,
+)
+from nbfc.kernels import frozen
+from nbfc.kernels.frozen import Policy, write_block, write_integer, write_network, write_samples
+from nbfc.kernels.layers import N_OUT
+
+_INTO = write_network, write_samples, write_block, write_block
+_scratch_size = caller(frozen.scratch_size, write_network, write_integer)
+
+
+@callable_from_python
+def scratch(policy: Policy, rows: int = 1) -> Array:  # type: ignore[empty-body]
+    """Return memory for `predict_into`, enough for so many samples at a time.
+
+    Parameters
+    ----------
+    policy : Policy
+    rows : int
+        A call with more samples takes so many after the other. More than 256 gain nothing.
+
+    Returns
+    -------
+    (size,), of the network's dtype
+    """
+
+
+@overload(scratch)
+def _scratch(policy, rows=1):
+    dtype = dtype_of(policy)
+    return lambda policy, rows=1: np.empty(_scratch_size(policy, rows), dtype)
+
+
+@callable_from_python
+def predict_into(policy: Policy, x: Array, y: Array, scratch: Array) -> None:
+    """Write the network's outputs for x to y. Nothing is allocated, and no references are counted.
+
+    Parameters
+    ----------
+    policy : Policy
+    x : (n_in,) or (N, n_in), float32 or float64
+        One sample, or one a row, of any layout.
+    y : (n_out,) or (N, n_out), of the network's dtype
+        C-contiguous. It may be x, but a part of x only if each sample lies in its own outputs.
+    scratch : (size,), of the network's dtype
+        From ``scratch(policy)``. Each thread needs its own.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, or `scratch` is too small.
+    """
+
+
+@type_callable(predict_into)
+def _type_predict_into(context: Any) -> Any:
+    def typer(policy: Any, x: Any, y: Any, scratch: Any) -> Any:
+        real = real_of(policy)
+        check_samples(x)
+        check_result(y, "y", real, x.ndim)
+        check_result(scratch, "scratch", real, 1)
+        frozen.predict.load(real)
+        return types.none(policy, x, y, scratch)
+
+    return typer
+
+
+@lower_builtin(predict_into, types.VarArg(types.Any))  # type: ignore[untyped-decorator]
+def _lower_predict_into(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    """Not by `overload`, whose function would count references to its arguments."""
+    write_call(frozen.predict, _INTO, context, builder, signature.args, args)
+    return context.get_dummy_value()
+
+
+@callable_from_python
+def predict(policy: Policy, x: Array) -> Array:  # type: ignore[empty-body]
+    """Return the network's outputs for x.
+
+    Parameters
+    ----------
+    policy : Policy
+    x : (n_in,) or (N, n_in), float32 or float64
+        One sample, or one a row, of any layout.
+
+    Returns
+    -------
+    (n_out,) or (N, n_out), of the network's dtype
+
+    Raises
+    ------
+    ValueError
+        If x has another number of columns than the network has inputs.
+    """
+
+
+@overload(predict)
+def _predict(policy, x):
+    dtype = dtype_of(policy)
+    check_samples(x)
+
+    def implementation(policy, x):
+        y = empty_like(x, policy.layers[-1, N_OUT], dtype)
+        predict_into(policy, x, y, scratch(policy, rows_of(x)))
+        return y
+
+    return implementation

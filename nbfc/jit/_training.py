@@ -1,0 +1,160 @@
+"""Losses, their gradients by the parameters, and training steps."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import types
+from numba.core.errors import TypingError
+from numba.extending import overload
+
+from nbfc._arrays import Array
+from nbfc._checks import choice
+from nbfc.jit._calls import callable_from_python, caller, check_result, check_samples, dtype_of, rows_of
+from nbfc.kernels import frozen_training
+from nbfc.kernels._jit import REALS
+from nbfc.kernels.frozen import (
+    Policy,
+    write_block,
+    write_integer,
+    write_labels,
+    write_network,
+    write_samples,
+    write_targets,
+)
+from nbfc.kernels.frozen_training import State
+from nbfc.kernels.updates import CODE, KEEP, LENGTH
+from nbfc.losses import LOSSES
+
+_work_size = caller(frozen_training.work_size, write_network, write_integer)
+_step = caller(
+    frozen_training.train_step,
+    write_network,
+    write_samples,
+    write_labels,
+    write_targets,
+    write_integer,
+    *[write_block] * 3,
+    number=True,
+)
+
+
+def _check_targets(t, x):
+    check_samples(x)
+    kinds = t.dtype if isinstance(t, types.Array) else t
+    axes = t.ndim if isinstance(t, types.Array) else 0
+    by_label = kinds == types.int64 or (axes == 0 and isinstance(kinds, types.Integer))
+    if by_label and axes == x.ndim - 1 and (axes == 0 or t.layout == "C"):
+        return
+    if kinds in REALS and axes in (x.ndim, x.ndim - 1):
+        return
+    raise TypingError(
+        f"nbfc.jit: targets are {t} for x {x}: expected floats, a vector for each sample (or a number, where the "
+        "network has one output), or contiguous int64 labels, one for each sample, such as t.astype(np.int64)."
+    )
+
+
+def loss_gradient(policy: Policy, x: Array, t: Array, loss: str) -> tuple[float, Array]:
+    """Return the mean loss over samples and its gradient by the parameters, as ``net.loss_and_gradient`` does.
+
+    Parameters
+    ----------
+    policy : Policy
+    x : (n_in,) or (N, n_in), float32 or float64
+        One sample, or one a row; N ≥ 1.
+    t
+        Targets, as the loss takes them (``nbfc.losses``): for one sample a vector (n_out,) or a label, for several rows
+        (N, n_out) or labels (N,). Floats, or labels int64.
+    loss : {"mse", "cross_entropy", "binary_cross_entropy"}
+        In compiled code a constant: written there, or made one by ``numba.literally``.
+
+    Returns
+    -------
+    loss : float
+    gradient : (P,), of the network's dtype
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, or a target lies outside what the loss takes.
+    """
+    return _loss_gradient(policy, x, t, choice("loss", loss, LOSSES))  # type: ignore[no-any-return]
+
+
+@callable_from_python
+def _loss_gradient(policy, x, t, code):
+    """`loss_gradient` by the loss's code."""
+
+
+@overload(_loss_gradient)
+def _overload_by_code(policy, x, t, code):
+    dtype = dtype_of(policy)
+    _check_targets(t, x)
+
+    def implementation(policy, x, t, code):
+        gradient, rule = np.empty((1, policy.parameters.shape[0]), dtype), np.zeros(LENGTH)
+        rule[CODE] = KEEP
+        work = np.empty(_work_size(policy, rows_of(x)), dtype)
+        return _step(policy, x, t, t, code, gradient, rule, work), gradient[0]
+
+    return implementation
+
+
+@overload(loss_gradient, prefer_literal=True)
+def _overload_loss_gradient(policy, x, t, loss):
+    if not isinstance(loss, types.StringLiteral) or loss.literal_value not in LOSSES:
+        raise TypingError(
+            f"nbfc.jit: loss is {loss}: expected one of {list(LOSSES)}, written where it is called, or "
+            "numba.literally(loss) of an argument."
+        )
+    code = LOSSES[loss.literal_value]
+    return lambda policy, x, t, loss: _loss_gradient(policy, x, t, code)
+
+
+@callable_from_python
+def train_step(state: State, X: Array, y: Array) -> float:  # type: ignore[empty-body]
+    """Take one optimizer step on a batch, as ``Trainer.step`` does to the bit; return the mean loss before it.
+
+    It updates ``state.policy.parameters``, ``state.moments`` and the step's number in ``state.rule``. Nothing is
+    allocated for batches up to the size that ``trainer.freeze`` was told.
+
+    Parameters
+    ----------
+    state : State
+        From ``trainer.freeze()``. Each thread needs its own.
+    X : (n_in,) or (N, n_in), float32 or float64
+        One sample, or one a row; N ≥ 1.
+    y
+        Targets, as for `loss_gradient`.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    DivergenceError
+        If that loss, or a parameter after the step, is NaN or infinite. The parameters are then as they were.
+    ValueError
+        If a shape does not fit, or a target lies outside what the loss takes.
+    """
+
+
+@overload(train_step)
+def _overload_train_step(state, X, y):
+    if not (isinstance(state, types.NamedTuple) and state.instance_class is State):
+        raise TypingError(f"nbfc.jit: state is {state}: expected what trainer.freeze() returns.")
+    policy, moments, rule, _, work = state.types
+    dtype = dtype_of(policy)
+    check_result(moments, "state.moments", policy.types[1].dtype, 2)
+    check_result(rule, "state.rule", types.float64, 1)
+    check_result(work, "state.work", policy.types[1].dtype, 1)
+    check_result(policy.types[1], "state.policy.parameters", policy.types[1].dtype, 1)
+    _check_targets(y, X)
+
+    def implementation(state, X, y):
+        work, needed = state.work, _work_size(state.policy, rows_of(X))
+        if work.shape[0] < needed:
+            work = np.empty(needed, dtype)
+        return _step(state.policy, X, y, y, state.loss, state.moments, state.rule, work)
+
+    return implementation

@@ -1,0 +1,119 @@
+"""Pass 2 of a training step: blocks of parameters, ① or ② over the whole batch, and the update. See ``step``."""
+
+from numba import types
+
+from nbfc.kernels._jit import kernel
+from nbfc.kernels.dense import WHOLE, bias_gradient_outputs, share_of, weight_gradient_inputs
+from nbfc.kernels.layers import BIAS_AT, N_IN, N_OUT, TABLE, WEIGHTS_AT, bias, weights
+from nbfc.kernels.rows import INTEGERS
+from nbfc.kernels.updates import RULE, update
+from nbfc.kernels.workspace import batch_size, gradient_of_part, gradients, inputs, number_of_parts, outputs, room
+
+WEIGHTS = 2**15  # entries of dW in a block, at least: few enough to be in the cache when they are updated ...
+INPUTS = 128  # ... and rows, at least: enough to make up for copying panels of dY
+# Entries that are not shared out further: what vectors fill and what is left to single numbers, whose last bits differ,
+# is then the same wherever the cuts fall.
+TOGETHER = 64
+SUMS = 1024  # entries of the gradient that are added up at a time
+
+
+@kernel(
+    once=lambda real: (
+        real[:, ::1],
+        INTEGERS,
+        TABLE,
+        real[::1],
+        real[:, ::1],
+        real[::1],
+        RULE,
+        types.intp,
+        types.intp,
+    )
+)
+def pass_of_parameters(X, order, layers, parameters, state, work, rule, share, shares):
+    """Pass 2 for a share of the parameters: ① or ② over the whole batch, and the update, in blocks.
+
+    Shares are equal in the number of parameters, and so nearly in work. A row of a W belongs to the share in which its
+    tile starts. Where a parameter is no longer finite, the last entry of `work` becomes NaN: that several threads write
+    the same there does no harm, and a sum over threads would need memory.
+    """
+    N, P = batch_size(X, order), parameters.shape[0]
+    start, end = P * share // shares, P * (share + 1) // shares
+    overflow = parameters.dtype.type(0)
+    if number_of_parts(layers, N) > 0:
+        start, end = share_of(P, share, shares, TOGETHER)
+        mean_of_parts(layers, work, N, start, end, state[0])
+        overflow += update(parameters, state, rule, start, end)
+    else:
+        here = room(layers, work, N, 0)
+        rows = inputs(layers, here, 0, N) if order.shape[0] > 0 else X
+        for layer in range(layers.shape[0]):
+            n_out = layers[layer, N_OUT]
+            size = max(INPUTS, WEIGHTS // n_out)
+            first, last = row_at(layers, layer, start), row_at(layers, layer, end)
+            for k0 in range(first, last, size):
+                k1 = min(last, k0 + size)
+                at = layers[layer, WEIGHTS_AT]
+                weight_gradient(rows, layers, here, layer, k0, k1, state[0])
+                overflow += update(parameters, state, rule, at + k0 * n_out, at + k1 * n_out)
+            at = layers[layer, BIAS_AT]
+            if start <= at < end:
+                bias_gradient(rows, layers, here, layer, state[0])
+                overflow += update(parameters, state, rule, at, at + n_out)
+    if overflow != 0:  # NaN
+        work[-1] = overflow
+
+
+@kernel
+def mean_of_parts(layers, work, N, start, end, gradient):
+    """Fill entries start to end of the gradient by the mean of the parts' gradients, each counted by its rows."""
+    parts = number_of_parts(layers, N)
+    for p0 in range(start, end, SUMS):
+        p1 = min(end, p0 + SUMS)
+        mean = gradient[p0:p1]
+        for part in range(parts):
+            r, s = share_of(N, part, parts, WHOLE)
+            weight, values = gradient.dtype.type((s - r) / N), gradient_of_part(layers, work, part)[p0:p1]
+            if part == 0:
+                for p in range(p1 - p0):
+                    mean[p] = weight * values[p]
+            else:
+                for p in range(p1 - p0):
+                    mean[p] += weight * values[p]
+
+
+@kernel
+def row_at(layers, layer, place):
+    """Return the first row of a W whose tile starts at or after a place in the flat vector; n_in if none does."""
+    n_in, n_out = layers[layer, N_IN], layers[layer, N_OUT]
+    tile = WHOLE * n_out
+    tiles = (max(0, place - layers[layer, WEIGHTS_AT]) + tile - 1) // tile
+    return min(n_in, tiles * WHOLE)
+
+
+@kernel(
+    once=lambda real: (
+        real[:, ::1],
+        TABLE,
+        real[:, ::1],
+        types.intp,
+        types.intp,
+        types.intp,
+        real[::1],
+    )
+)
+def weight_gradient(X, layers, room, layer, k0, k1, gradient):
+    """② for rows k0 to k1 of a layer's dW, from the rows of a room that belong to those of X."""
+    N = X.shape[0]
+    dY, dW = gradients(layers, room, layer, 0, N), weights(layers, gradient, layer)
+    if layer == 0:
+        weight_gradient_inputs(X, dY, dW, k0, k1, 0, dW.shape[1])
+    else:
+        weight_gradient_inputs(outputs(layers, room, layer - 1, 0, N), dY, dW, k0, k1, 0, dW.shape[1])
+
+
+@kernel
+def bias_gradient(X, layers, room, layer, gradient):
+    """① for a layer, likewise."""
+    db = bias(layers, gradient, layer)
+    bias_gradient_outputs(gradients(layers, room, layer, 0, X.shape[0]), db, 0, db.shape[0])

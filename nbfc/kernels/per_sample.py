@@ -1,0 +1,106 @@
+"""Gradients of each sample's own loss by the parameters: the notes' ② before its mean.
+
+Sample i's is an outer product in each layer, x⁽ⁱ⁾ ⊗ ∂J⁽ⁱ⁾/∂y⁽ⁱ⁾, and ∂J⁽ⁱ⁾/∂y⁽ⁱ⁾ for the bias. So its length takes no
+product to find: ‖x ⊗ ∂y‖² + ‖∂y‖² = (‖x‖² + 1) ‖∂y‖², summed over the layers.
+"""
+
+from math import sqrt
+
+import numpy as np
+from numba import prange, types
+
+from nbfc.kernels._jit import kernel
+from nbfc.kernels.dense import share_of
+from nbfc.kernels.derivatives import rows_of_room
+from nbfc.kernels.layers import TABLE, bias, weights
+from nbfc.kernels.memory import matrix_at
+from nbfc.kernels.rows import INTEGERS, forward_and_back
+from nbfc.kernels.workspace import ROWS, gradients, outputs
+
+
+@kernel(reassociate=True)
+def sum_of_squares(x):
+    """Return ‖x‖² in float64, where squares of float32 do not overflow."""
+    total = 0.0
+    for k in range(x.shape[0]):
+        total += np.float64(x[k]) * np.float64(x[k])
+    return total
+
+
+@kernel
+def squared_norm(x, layers, room, i):
+    """Return the squared length of a sample's gradient, for inputs x and row i of a room."""
+    total = 0.0
+    for layer in range(layers.shape[0]):
+        of_x = sum_of_squares(x) if layer == 0 else sum_of_squares(outputs(layers, room, layer - 1, i, i + 1)[0])
+        total += (of_x + 1) * sum_of_squares(gradients(layers, room, layer, i, i + 1)[0])
+    return total
+
+
+@kernel(once=lambda real: (real[:, ::1], TABLE, real[:, ::1], types.intp, types.float64))
+def clip_rows(X, layers, room, place, most):
+    """Shorten the gradients of samples X, at `place` of a room, to a length of at most `most`."""
+    for i in range(X.shape[0]):
+        length = sqrt(squared_norm(X[i], layers, room, place + i))
+        if length > most:
+            factor = room.dtype.type(most / length)
+            for layer in range(layers.shape[0]):
+                dy = gradients(layers, room, layer, place + i, place + i + 1)[0]
+                for j in range(dy.shape[0]):
+                    dy[j] *= factor
+
+
+@kernel
+def gradient_of_sample(x, layers, room, i, gradient):
+    """Write a sample's gradient, for inputs x and row i of a room, to `gradient` (P,)."""
+    for layer in range(layers.shape[0]):
+        source = x if layer == 0 else outputs(layers, room, layer - 1, i, i + 1)[0]
+        dy = gradients(layers, room, layer, i, i + 1)[0]
+        dW, db = weights(layers, gradient, layer), bias(layers, gradient, layer)
+        for k in range(dW.shape[0]):
+            for j in range(dW.shape[1]):
+                dW[k, j] = source[k] * dy[j]
+        for j in range(db.shape[0]):
+            db[j] = dy[j]
+
+
+@kernel(parallel=True)
+def per_sample(X, order, labels, targets, loss, layers, parameters, work, norms, G, threads):
+    """Fill the lengths of the samples' gradients, `norms` float64 (N,), and the gradients G (N, P) or none (0, P).
+
+    `order` is empty. Each thread owns whole samples, and a row of `work`, which holds a room.
+    """
+    N = X.shape[0]
+    if threads == 1:
+        for r in range(0, N, ROWS):
+            s = min(N, r + ROWS)
+            per_sample_block(X, order, labels, targets, loss, layers, parameters, work[0], norms, G, r, s)
+    else:
+        for share in prange(threads):
+            first, end = share_of(N, share, threads, 1)
+            for r in range(first, end, ROWS):
+                s = min(end, r + ROWS)
+                per_sample_block(X, order, labels, targets, loss, layers, parameters, work[share], norms, G, r, s)
+
+
+@kernel(
+    once=lambda real: (
+        real[:, ::1],
+        *[INTEGERS] * 2,
+        real[:, ::1],
+        types.intp,
+        TABLE,
+        *[real[::1]] * 2,
+        types.float64[::1],
+        real[:, ::1],
+        *[types.intp] * 2,
+    )
+)
+def per_sample_block(X, order, labels, targets, loss, layers, parameters, memory, norms, G, r, s):
+    """Do so for samples r to s."""
+    room = matrix_at(memory, 0, rows_of_room(layers), s - r)
+    forward_and_back(X, order, labels, targets, loss, layers, parameters, room, r, s, 0)
+    for i in range(r, s):
+        norms[i] = sqrt(squared_norm(X[i], layers, room, i - r))
+        if G.shape[0] > 0:
+            gradient_of_sample(X[i], layers, room, i - r, G[i])

@@ -1,0 +1,242 @@
+"""A network in training: one step after the other."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+
+from nbfc import _arrays
+from nbfc._arrays import Array
+from nbfc._checks import choice, real_number, seeded, whole_number
+from nbfc.errors import DivergenceError
+from nbfc.kernels import step
+from nbfc.kernels.frozen_training import State, state_of
+from nbfc.kernels.updates import CLIP, CODE, KEEP, LEARNING_RATE, STEP
+from nbfc.losses import LOSSES
+from nbfc.network import MLP
+from nbfc.optimizers import Optimizer, resolve
+
+
+class Trainer:
+    """A network in training: what the optimizer accumulates, and the memory that steps use again and again.
+
+    Parameters
+    ----------
+    net : MLP
+        Updated in place by each step.
+    loss : {"mse", "cross_entropy", "binary_cross_entropy"}
+        See ``nbfc.losses``.
+    optimizer : SGD, Adam, AdamW or one of "sgd", "adam", "adamw"
+    clip_per_sample : float > 0, optional
+        C: each sample's gradient g⁽ⁱ⁾ is shortened to a length of at most C before the mean is taken.
+    noise_multiplier : float ≥ 0
+        σ: normal noise of deviation σ C / N is added to each entry of that mean, as in DP-SGD (Abadi et al., 2016,
+        algorithm 1). Accounting for privacy, and sampling batches as it assumes, is up to you.
+    seed : int, optional
+        Of the noise.
+
+    Attributes
+    ----------
+    net, loss, optimizer, clip_per_sample, noise_multiplier
+        As given.
+    steps : int
+        The number of steps taken.
+    learning_rate : float
+        The optimizer's to begin with; may be set between steps.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, a number is out of its range, or there is noise without a length to clip to.
+    TypeError
+        If an argument is of another type.
+
+    Warns
+    -----
+    UserWarning
+        If the loss takes logits and the network's last layer squashes them.
+    """
+
+    def __init__(
+        self,
+        net: MLP,
+        loss: str,
+        optimizer: str | Optimizer,
+        *,
+        clip_per_sample: float | None = None,
+        noise_multiplier: float = 0.0,
+        seed: int | None = None,
+    ) -> None:
+        if not isinstance(net, MLP):
+            raise TypeError(f"net is {net!r}: expected an nbfc.MLP.")
+        choice("loss", loss, LOSSES)
+        if loss != "mse" and net.activations[-1] != "identity":
+            warnings.warn(
+                f"{loss} takes logits, but the network's last layer has the activation {net.activations[-1]!r}: "
+                "'identity' was expected, because the loss applies its own.",
+                UserWarning,
+                stacklevel=_frames_inside(),
+            )
+        self._net, self._loss, self._optimizer = net, loss, resolve(optimizer)
+        if clip_per_sample is not None:
+            real_number("clip_per_sample", clip_per_sample, least=0, above=True)
+        real_number("noise_multiplier", noise_multiplier, least=0)
+        if noise_multiplier > 0 and clip_per_sample is None:
+            raise ValueError(
+                f"noise_multiplier is {noise_multiplier} without clip_per_sample: expected the length to which the "
+                "samples' gradients are clipped, because the noise is in proportion to it."
+            )
+        self._clip, self._noise, self._rng = clip_per_sample, noise_multiplier, seeded(seed)
+        self._rule = self.optimizer.rule()
+        self._rule[CLIP] = clip_per_sample or 0
+        self._state = _arrays.aligned_zeros((1 + self.optimizer.moments, net.parameters.size), net.dtype)
+        self._work, self._samples = net._workspace(1), 1
+
+    net = property(attrgetter("_net"), doc="The network that steps update.")
+    loss = property(attrgetter("_loss"), doc="The loss's name.")
+    optimizer = property(attrgetter("_optimizer"), doc="The optimizer, as it was given; see also `learning_rate`.")
+
+    clip_per_sample = property(attrgetter("_clip"), doc="To what length samples' gradients are shortened; or None.")
+    noise_multiplier = property(attrgetter("_noise"), doc="The noise's deviation, in lengths of one sample's gradient.")
+
+    @property
+    def steps(self) -> int:
+        """The number of steps taken."""
+        return int(self._rule[STEP])
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next step."""
+        return float(self._rule[LEARNING_RATE])
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self._rule[LEARNING_RATE] = real_number("learning_rate", value, least=0)
+
+    def step(self, X: Any, y: Any) -> float:
+        """Take one optimizer step on a batch; return the mean loss before it.
+
+        Parameters
+        ----------
+        X : (N, n_in)
+            Inputs, one sample a row; N ≥ 1, and may differ from step to step.
+        y
+            Targets, as the loss takes them (``nbfc.losses``).
+
+        Returns
+        -------
+        float
+            The mean of the samples' losses, with the parameters as they were.
+
+        Raises
+        ------
+        DivergenceError
+            If that loss, or a parameter after the step, is NaN or infinite. The parameters are then as they were;
+            the optimizer's moments may not be, so go on with a new trainer.
+        ValueError
+            If a shape does not fit, the batch is empty, or a target is out of range.
+        TypeError
+            If X or y do not hold real numbers, or labels are not integers.
+        """
+        return self._step(*self._net._batch(X, y, self._loss))
+
+    def _step(self, X: Array, y: Array, *order: Array) -> float:
+        """Take a step on inputs and targets from `MLP._batch`, or on the rows of X that `order` names and their y."""
+        if len(y) != self._samples:
+            self._work, self._samples = self._net._workspace(len(y), self._work), len(y)
+        self._rule[STEP] += 1
+        loss, taken = self._take(X, y, *order)
+        if not taken:
+            self._rule[STEP] -= 1
+            what = f"the loss is {loss}" if not np.isfinite(loss) else "a parameter would become NaN or infinite"
+            advice = (
+                f"A smaller learning rate than {self.learning_rate:g}, or standardised inputs and targets, may help."
+            )
+            if self.steps == 0 and not np.isfinite(loss):
+                advice = "No step came before it: X, y or the parameters are not finite, or too large."
+            raise DivergenceError(
+                f"{what} at step {self.steps + 1}, so the step was not taken and the parameters are as they were "
+                f"before it. {advice}"
+            )
+        return loss
+
+    def _take(self, X: Array, y: Array, *order: Array) -> tuple[float, bool]:
+        """Run the step; return the loss, and whether the step was taken."""
+        run, memory = self._net._run_step, (self._state, self._work)
+        if self._noise == 0:
+            return run(X, y, self._loss, *memory, self._rule, *order)
+        rule = self._rule.copy()
+        rule[CODE] = KEEP
+        loss, _ = run(X, y, self._loss, *memory, rule, *order)
+        if not np.isfinite(loss):
+            return loss, False
+        gradient = self._state[0]
+        gradient += self._rng.standard_normal(gradient.size, gradient.dtype) * (self._noise * self._rule[CLIP] / len(y))
+        return loss, bool(step.update_alone(self._net.parameters, self._state, self._rule))
+
+    def freeze(self, batch_size: int = 256) -> State:
+        """Return the network in training as it is now for ``nbfc.jit.train_step``: what compiled code can train.
+
+        Parameters
+        ----------
+        batch_size : int
+            The largest batch that steps find memory for. They allocate it anew for larger ones.
+
+        Returns
+        -------
+        nbfc.jit.State
+            A named tuple of copies, of which `policy` is the network. The trainer and its network stay as they are
+            until `restore` takes it back.
+
+        Raises
+        ------
+        ValueError
+            If `batch_size` is below 1, or the trainer adds noise, which only Python does.
+        TypeError
+            If it is no integer.
+        """
+        batch_size = whole_number("batch_size", batch_size, least=1)
+        if self._noise > 0:
+            raise ValueError(f"noise_multiplier is {self._noise}: expected 0, as compiled code trains without noise.")
+        return state_of(self._net.freeze(), self._state, self._rule, LOSSES[self._loss], batch_size)
+
+    def restore(self, state: State) -> None:
+        """Take the parameters of the network, the optimizer's moments and its numbers from a state of `freeze`.
+
+        Parameters
+        ----------
+        state : nbfc.jit.State
+
+        Raises
+        ------
+        ValueError
+            If its arrays have other shapes than this trainer's.
+        TypeError
+            If it is no State.
+        """
+        if not isinstance(state, State):
+            raise TypeError(f"state is a {type(state).__name__}: expected what `freeze` returned.")
+        pairs = [
+            ("state.policy.parameters", state.policy.parameters, self._net.parameters),
+            ("state.moments", state.moments, self._state),
+            ("state.rule", state.rule, self._rule),
+        ]
+        for name, array, own in pairs:
+            _arrays.check_shape(name, array, own.shape, "this trainer's own array has that shape")
+        for _, array, own in pairs:
+            own[:] = array
+
+    def __repr__(self) -> str:
+        return f"Trainer({self.net!r}, loss={self.loss!r}, optimizer={self.optimizer}, steps={self.steps})"
+
+
+def _frames_inside() -> int:
+    """Return the `stacklevel` by which a warning in the caller points at the line that called into nbfc."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == "nbfc":
+        level, frame = level + 1, frame.f_back
+    return level
