@@ -20,10 +20,32 @@ def of_nbfc(work):
     net = nbfc.MLP(work.widths, activation=work.activation, dtype=work.dtype)
     for layer, (W, b) in enumerate(parameters):
         net.weights[layer], net.biases[layer] = W, b
+    if work.inside:
+        from in_numba import call_by_nbfc
+
+        return inside(*call_by_nbfc(work, net))
     if not work.optimizer:
         return repeat(lambda: net.predict(X)), lambda: mean_square(net.predict(X))
     trainer = nbfc.Trainer(net, work.loss, {"sgd": nbfc.SGD, "adam": nbfc.Adam}[work.optimizer](RATE))
     return repeat(lambda: trainer.step(X, y)), lambda: trainer.step(X, y)
+
+
+def of_numba(work):
+    if not work.inside:
+        raise NotImplementedError("only for what is called inside compiled code")
+    from in_numba import call_by_hand
+
+    return inside(*call_by_hand(work))
+
+
+def inside(run, y):
+    """Return the two functions, for a run that leaves its outputs in y."""
+
+    def check():
+        run(1)
+        return mean_square(y)
+
+    return run, check
 
 
 def of_numpy(work):
@@ -265,4 +287,5 @@ FRAMEWORKS = {
     "NumPy": of_numpy,
     "ONNX Runtime": of_onnxruntime,
     "OpenVINO": of_openvino,
+    "Numba": of_numba,
 }

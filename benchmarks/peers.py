@@ -142,6 +142,11 @@ def measure(work, names, turns):
     }
 
 
+def micro(seconds):
+    """Return microseconds, with a decimal more where they are few."""
+    return f"{1e6 * seconds:,.1f}" if seconds > 1e-5 else f"{1e6 * seconds:.2f}"
+
+
 def describe(row):
     widths = "-".join(map(str, row["widths"]))
     what = f"{row['loss']}, {row['optimizer']}" if row["optimizer"] else "predict"
@@ -150,7 +155,7 @@ def describe(row):
         rate = row["flops"] / value / 1e9
         times = value / row["seconds"]["nbfc"]
         share = row["share_of_peak"][name]
-        lines.append(f"  {name:14} {1e6 * value:12,.1f} µs {rate:7.1f} GFLOP/s {share:6.1%} of peak {times:7.2f} ×")
+        lines.append(f"  {name:14} {micro(value):>12} µs {rate:7.1f} GFLOP/s {share:6.1%} of peak {times:7.2f} ×")
     lines += [f"  {name:14} left out: {why}" for name, why in row["left_out"].items()]
     return "\n".join(lines)
 
@@ -162,9 +167,9 @@ def summary(rows):
     for row in rows:
         mine = row["seconds"]["nbfc"]
         best = row["best_peer"]
-        theirs = f"{best:>15} {1e6 * row['seconds'][best]:11,.1f} µs {row['ratio']:6.2f}×" if best else ""
+        theirs = f"{best:>15} {micro(row['seconds'][best]):>11} µs {row['ratio']:6.2f}×" if best else ""
         share = row["share_of_peak"]["nbfc"]
-        lines.append(f"{row['name']:24} {1e6 * mine:11,.1f} µs {row['flops'] / mine / 1e9:8.1f} {share:8.1%} {theirs}")
+        lines.append(f"{row['name']:24} {micro(mine):>11} µs {row['flops'] / mine / 1e9:8.1f} {share:8.1%} {theirs}")
     return "\n".join(lines)
 
 

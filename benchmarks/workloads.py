@@ -7,7 +7,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Workload:
-    """One training step on a batch, or (without an optimizer) one prediction of a batch."""
+    """One training step on a batch, or (without an optimizer) one prediction of a batch.
+
+    With `inside`, nbfc predicts inside compiled code, beside loops written by hand there. The others do not offer that:
+    they are called from Python.
+    """
 
     name: str
     widths: tuple[int, ...]
@@ -16,6 +20,7 @@ class Workload:
     optimizer: str = ""  # "sgd", "adam", or nothing for prediction
     activation: str = "relu"
     dtype: str = "float32"
+    inside: bool = False
 
     @property
     def weights(self):
@@ -62,6 +67,8 @@ WORKLOADS = [
     Workload("chains", (4, 32, 16, 4), 10_000, "mse", "adam", "tanh"),
     Workload("predict one, controller", CONTROLLER, 1),
     Workload("predict one, mnist", MNIST, 1),
+    Workload("inside, controller", CONTROLLER, 1, inside=True),
+    Workload("inside, chains", (4, 32, 16, 4), 1, activation="tanh", inside=True),
     Workload("predict 1024, mnist", MNIST, 1024),
     Workload("predict 4096, mnist", MNIST, 4096),
     Workload("predict 1024, wide", WIDE, 1024),

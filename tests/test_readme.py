@@ -12,7 +12,7 @@ README = Path(__file__).parents[1] / "README.md"
 @pytest.fixture
 def scripts():
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     return blocks
 
 
@@ -24,7 +24,7 @@ def run(script):
 
 def test_the_scripts_run_and_train_the_same_network(scripts, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    by_fit, by_hand = map(run, scripts)
+    by_fit, by_hand, _ = map(run, scripts)
     assert np.array_equal(by_fit["net"].parameters, by_hand["net"].parameters)
     assert (tmp_path / "digits.safetensors").exists()
     shown = capsys.readouterr().out
@@ -32,5 +32,12 @@ def test_the_scripts_run_and_train_the_same_network(scripts, tmp_path, monkeypat
     assert f"accuracy {by_fit['history'][-1].metrics['accuracy']:.4g}" in shown
 
 
-def test_the_script_is_as_short_as_it_says(scripts):
-    assert all(len([line for line in script.splitlines() if line.strip()]) <= 10 for script in scripts)
+def test_the_training_scripts_are_as_short_as_they_say(scripts):
+    assert all(len([line for line in script.splitlines() if line.strip()]) <= 10 for script in scripts[:2])
+
+
+def test_the_simulation_ends_where_python_takes_it(scripts):
+    names = run(scripts[2].replace("1_000_000", "100"))
+    simulate, policy = names["simulate"], names["policy"]
+    compiled = simulate(policy, np.array([1.0, 0.0]), 100)
+    assert np.array_equal(compiled, simulate.py_func(policy, np.array([1.0, 0.0]), 100))

@@ -4,18 +4,20 @@ With few columns a tile's vectors along a row of C would be nearly empty. They r
 is made turned round.
 """
 
+from numba import types
+
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.copies import DEPTH, copy_columns
 from nbfc.kernels.dot import MOST_COLUMNS, dot_row
 from nbfc.kernels.memory import lanes, read, size_of, write
 from nbfc.kernels.panel import multiply_columns, multiply_panel, multiply_row
-from nbfc.kernels.tile import OLD, STORE, ZERO, Ends, Matrix
+from nbfc.kernels.tile import MATRIX, OLD, STORE, ZERO, Ends, Matrix, ends_type
 from nbfc.kernels.vectors import MOST_VECTORS
 
 ROWS_ALONE = 4  # so few rows take less time one by one than the copy of B's columns would
 
 
-@kernel
+@kernel(once=lambda real: (*[MATRIX] * 3, *[types.intp] * 3, ends_type(real), types.intp))
 def multiply_by_few_columns(A, B, Y, M, n, K, ends, panel):
     """Multiply by few columns, of which a copy is made where they are not contiguous; or by any that are.
 

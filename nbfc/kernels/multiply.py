@@ -156,7 +156,7 @@ def multiply_at(A, B, Y, M, n, K, few, ends):
             multiply_block(a, group, b, copy_B, panel, y, rows, n, terms, some)
 
 
-@kernel(once=lambda real: (*[MATRIX] * 3, types.intp, types.intp, ends_type(real)))
+@kernel
 def multiply_vector(A, B, Y, n, K, ends):
     """`multiply` for one row of A, whose entries are neighbours as are those of B's rows: with next to no overhead."""
     size, width = size_of(ends.scale), lanes(ends.scale)
