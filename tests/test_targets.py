@@ -37,8 +37,8 @@ ASSEMBLY = (
     CHECK
     + """
 from numba import float32
-from nbfc.kernels import multiply, panel
-for function in (panel.multiply_panel, panel.multiply_row, panel.multiply_columns, multiply.multiply_vector):
+from nbfc.kernels import few, panel
+for function in (panel.multiply_panel, panel.multiply_row, panel.multiply_columns, few.multiply_by_few_columns):
     print(function.kernel.compiled(float32).library.get_asm_str())
 """
 )

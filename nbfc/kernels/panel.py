@@ -10,12 +10,8 @@ from nbfc.kernels.tile import LOW, MATRIX, ROW, TALL, Ends, Matrix, ends_type, m
 tall_1, tall_2, tall_3 = (make_tile(TALL, vectors) for vectors in (1, 2, 3))
 low_1, low_2, low_3 = (make_tile(LOW, vectors) for vectors in (1, 2, 3))
 (dot_1, rows_1), (dot_4, rows_4) = make_dot(1), make_dot(MOST_COLUMNS)
-row_1, row_4, row_8, row_16 = (
-    make_tile(ROW, 1),
-    make_tile(ROW, 4),
-    make_tile(ROW, 8, whole=True),
-    make_tile(ROW, 16, whole=True),
-)
+row_1, row_4 = make_tile(ROW, 1), make_tile(ROW, 4)
+full_1, full_2, full_8, full_16 = (make_tile(ROW, vectors, whole=True) for vectors in (1, 2, 8, 16))
 
 
 @kernel(once=lambda real: (MATRIX, MATRIX, MATRIX, types.intp, types.intp, types.intp, ends_type(real)))
@@ -45,7 +41,11 @@ def multiply_panel(A, B, Y, M, columns, K, ends):
 
 @kernel(once=lambda real: (MATRIX, MATRIX, MATRIX, types.intp, types.intp, ends_type(real)))
 def multiply_row(A, B, Y, n, K, ends):
-    """Multiply one row by wide tiles: a narrow one of one row would have too few sums to keep the CPU busy."""
+    """Multiply one row by wide tiles: a narrow one of one row would have too few sums to keep the CPU busy.
+
+    Full vectors are written without masks: a network's next layer reads at once what this one writes, and waits longer
+    for what was written with them.
+    """
     size, width = size_of(ends.scale), lanes(ends.scale)
     j = 0
     while j < n:
@@ -53,11 +53,17 @@ def multiply_row(A, B, Y, n, K, ends):
         b, y = Matrix(B.address + shift, B.row, 1), Matrix(Y.address + shift, Y.row, 1)
         some = Ends(ends.start, ends.bias + shift, ends.finish, ends.mask + shift, ends.scale)
         if tile_rows() == 8 and left >= 16 * width:  # 32 registers: B's rows are then read in longer runs
-            row_16(A, b, y, 1, left, K, some)
+            full_16(A, b, y, 1, left, K, some)
             j += 16 * width
         elif left >= 8 * width:
-            row_8(A, b, y, 1, left, K, some)
+            full_8(A, b, y, 1, left, K, some)
             j += 8 * width
+        elif left == 2 * width:
+            full_2(A, b, y, 1, left, K, some)
+            j += left
+        elif left == width:
+            full_1(A, b, y, 1, left, K, some)
+            j += left
         elif left > width:
             row_4(A, b, y, 1, min(left, 4 * width), K, some)
             j += 4 * width
