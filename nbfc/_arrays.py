@@ -167,6 +167,13 @@ def aligned_empty(shape: int | tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     return _aligned(np.empty, shape, dtype)
 
 
+def aligned_copy(array: Array) -> Array:
+    """Return a copy that starts at a multiple of 64 bytes."""
+    copy = aligned_empty(array.shape, array.dtype)
+    copy[:] = array
+    return copy
+
+
 def _aligned(make: Callable[..., Array], shape: int | tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     size = int(np.prod(shape))
     memory = make(size * dtype.itemsize + ALIGNMENT, np.uint8)

@@ -11,10 +11,8 @@ from nbfc._arrays import Array
 from nbfc.kernels import derivatives, per_sample
 from nbfc.kernels._jit import MOST_THREADS, launch
 from nbfc.kernels.frozen import Policy, policy_of
-from nbfc.kernels.workspace import ROWS
+from nbfc.kernels.workspace import ROWS, rows_of_room
 from nbfc.losses import kernel_arguments
-
-_NO_ORDER = np.empty(0, np.int64)
 
 
 class Differentiable:
@@ -158,7 +156,7 @@ class Differentiable:
         code, labels, targets = kernel_arguments(loss, y, self._dtype)
         norms, work = np.empty(len(X)), self._rooms(min(len(X), ROWS))
         G = np.empty((len(X) if gradients else 0, self._parameters.size), self._dtype)
-        given = X, _NO_ORDER, labels, targets, code, self._layers, self._parameters
+        given = X, labels, targets, code, self._layers, self._parameters
         launch(per_sample.per_sample, self._load(len(X)), *given, work, norms, G)
         return norms, G
 
@@ -168,7 +166,7 @@ class Differentiable:
 
     def _rooms(self, rows: int, more: int = 0) -> Array:
         """Return memory for derivatives of so many samples at a time, a row for each thread."""
-        size = int(derivatives.rows_of_room(self._layers)) * rows + more
+        size = int(rows_of_room(self._layers)) * rows + more
         return _arrays.aligned_empty((MOST_THREADS, size), self._dtype)
 
     def _by_given_inputs(self, derivative: Array) -> Array:

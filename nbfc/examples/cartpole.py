@@ -135,7 +135,7 @@ def main(arguments=None):
     history = train(policy, options.generations, 32, 4, 0.5, 0.3, np.random.default_rng(options.seed))
     print(f"{len(history)} generations in {time.perf_counter() - started:.1f} s, compiling and loading included")
 
-    started, rng = time.perf_counter(), np.random.default_rng(options.seed + 1)
+    rng = np.random.default_rng(options.seed + 1)
     result = mean_returns(policy, policy.parameters[None], random_starts(100, rng))[0]
     print(f"mean return over 100 episodes: {result:.1f}, {'solved' if result >= SOLVED else 'not solved'}")
     path = np.full((MOST_STEPS, 4), np.nan)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numba.extending import overload
+from numba.extending import overload, register_jitable
 
 from nbfc._arrays import Array
 from nbfc.jit._calls import (
@@ -62,6 +62,15 @@ def _overload_jacobian(policy, x):
     return implementation
 
 
+@register_jitable
+def _with_outputs(which, policy, x, u, v, n, dtype):
+    """Return the outputs for x, and a derivative of n numbers for each sample."""
+    y, result = empty_like(x, policy.layers[-1, N_OUT], dtype), empty_like(x, n, dtype)
+    work = np.empty(_work_size(policy, rows_of(x)), dtype)
+    _derivative(which, policy, x, u, v, y, result, work)
+    return y, result
+
+
 @callable_from_python
 def vjp(policy: Policy, x: Array, v: Array) -> tuple[Array, Array]:  # type: ignore[empty-body]
     """Return the outputs y for x, and vᵀ ∂y/∂x: the gradient by x of the weighted sum of outputs v · y.
@@ -89,13 +98,7 @@ def _overload_vjp(policy, x, v):
     check_samples(x)
     check_direction(v, x, "v")
 
-    def implementation(policy, x, v):
-        y, result = empty_like(x, policy.layers[-1, N_OUT], dtype), empty_like(x, policy.layers[0, N_IN], dtype)
-        work = np.empty(_work_size(policy, rows_of(x)), dtype)
-        _derivative(VJP, policy, x, v, None, y, result, work)
-        return y, result
-
-    return implementation
+    return lambda policy, x, v: _with_outputs(VJP, policy, x, v, None, policy.layers[0, N_IN], dtype)
 
 
 @callable_from_python
@@ -124,13 +127,7 @@ def _overload_jvp(policy, x, v):
     check_samples(x)
     check_direction(v, x, "v")
 
-    def implementation(policy, x, v):
-        y, result = empty_like(x, policy.layers[-1, N_OUT], dtype), empty_like(x, policy.layers[-1, N_OUT], dtype)
-        work = np.empty(_work_size(policy, rows_of(x)), dtype)
-        _derivative(JVP, policy, x, None, v, y, result, work)
-        return y, result
-
-    return implementation
+    return lambda policy, x, v: _with_outputs(JVP, policy, x, None, v, policy.layers[-1, N_OUT], dtype)
 
 
 @callable_from_python

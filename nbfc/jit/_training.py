@@ -9,7 +9,7 @@ from numba.extending import overload
 
 from nbfc._arrays import Array
 from nbfc._checks import choice
-from nbfc.jit._calls import callable_from_python, caller, check_result, check_samples, dtype_of, rows_of
+from nbfc.jit._calls import callable_from_python, caller, check_result, check_samples, dtype_of, real_of, rows_of
 from nbfc.kernels import frozen_training
 from nbfc.kernels._jit import REALS
 from nbfc.kernels.frozen import (
@@ -144,11 +144,11 @@ def _overload_train_step(state, X, y):
     if not (isinstance(state, types.NamedTuple) and state.instance_class is State):
         raise TypingError(f"nbfc.jit: state is {state}: expected what trainer.freeze() returns.")
     policy, moments, rule, _, work = state.types
-    dtype = dtype_of(policy)
-    check_result(moments, "state.moments", policy.types[1].dtype, 2)
+    real, dtype = real_of(policy), dtype_of(policy)
+    check_result(moments, "state.moments", real, 2)
     check_result(rule, "state.rule", types.float64, 1)
-    check_result(work, "state.work", policy.types[1].dtype, 1)
-    check_result(policy.types[1], "state.policy.parameters", policy.types[1].dtype, 1)
+    check_result(work, "state.work", real, 1)
+    check_result(policy.types[1], "state.policy.parameters", real, 1)
     _check_targets(y, X)
 
     def implementation(state, X, y):

@@ -219,13 +219,11 @@ def _real_of(arguments: Any) -> Any:
 # ---- the cache ------------------------------------------------------------------------------------------------------
 
 
-_KERNELS = Path(__file__).parent
-
-
 def _stamp_of_sources() -> str:
     """Return a digest of every source file that is compiled, and of what turns them into machine code."""
     digest = hashlib.sha256(llvmlite.__version__.encode())
-    for path in sorted([*_KERNELS.glob("*.py"), *_KERNELS.parent.glob("jit/*.py")]):
+    folder = Path(__file__).parent
+    for path in sorted([*folder.glob("*.py"), *folder.parent.glob("jit/*.py")]):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 

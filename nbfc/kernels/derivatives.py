@@ -19,17 +19,11 @@ from nbfc._arrays import Array
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.dense import input_gradient_inputs, share_of
 from nbfc.kernels.elementwise import IDENTITY, add_second_derivative, multiply_by_derivative
-from nbfc.kernels.layers import ACTIVATION, N_IN, N_OUT, OUTPUTS_AT, TABLE, weights
+from nbfc.kernels.layers import ACTIVATION, N_IN, N_OUT, TABLE, weights
 from nbfc.kernels.memory import matrix_at
 from nbfc.kernels.multiply import multiply_scale
 from nbfc.kernels.rows import back_layer, forward_layer
-from nbfc.kernels.workspace import ROWS, gradients, outputs
-
-
-@register_jitable
-def rows_of_room(layers: Array) -> int:
-    """Return the rows of a room: how many numbers each sample takes."""
-    return 2 * (layers[-1, OUTPUTS_AT] + layers[-1, N_OUT]) + 1 + layers[0, N_IN]  # type: ignore[no-any-return]
+from nbfc.kernels.workspace import ROWS, gradients, outputs, rows_of_room
 
 
 @register_jitable
@@ -42,12 +36,17 @@ def size_of_more(layers: Array, rows: int) -> int:
 
 
 @kernel
+def forward_layers(X, layers, parameters, room):
+    """Fill all layers' outputs for X (N, n_in)."""
+    for layer in range(layers.shape[0]):
+        forward_layer(X, layers, parameters, room, layer, 0, X.shape[0], 0, layers[layer, N_OUT])
+
+
+@kernel
 def forward_all(X, layers, parameters, room, Y):
-    """Fill all layers' outputs for X (N, n_in), and copy the last to Y (N, n_out)."""
-    N, last = X.shape[0], layers.shape[0] - 1
-    for layer in range(last + 1):
-        forward_layer(X, layers, parameters, room, layer, 0, N, 0, layers[layer, N_OUT])
-    copy(outputs(layers, room, last, 0, N), Y)
+    """Do so, and copy the last to Y (N, n_out)."""
+    forward_layers(X, layers, parameters, room)
+    copy(outputs(layers, room, layers.shape[0] - 1, 0, X.shape[0]), Y)
 
 
 @kernel
@@ -100,8 +99,7 @@ def hessian_vector_rows(X, U, V, layers, parameters, room, more, H):
     g = ∂(uᵀ y)/∂(a layer's outputs) goes back as ever, and with it its derivative along V.
     """
     N, last = X.shape[0], layers.shape[0] - 1
-    for layer in range(last + 1):
-        forward_layer(X, layers, parameters, room, layer, 0, N, 0, layers[layer, N_OUT])
+    forward_layers(X, layers, parameters, room)
     tangents(V, layers, parameters, room)
     size = more.shape[0] // 4
     n_out = layers[last, N_OUT]
@@ -133,8 +131,7 @@ def jacobian_row(x, layers, parameters, room, more, J):
     Row after row of the identity goes back, all at once, or forward where there are fewer inputs than outputs.
     """
     last = layers.shape[0] - 1
-    for layer in range(last + 1):
-        forward_layer(x, layers, parameters, room, layer, 0, 1, 0, layers[layer, N_OUT])
+    forward_layers(x, layers, parameters, room)
     n_out, n_in = J.shape
     half, number = more.shape[0] // 2, J.dtype.type(1)
     if n_in < n_out:

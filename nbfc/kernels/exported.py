@@ -10,7 +10,6 @@ from nbfc.errors import DivergenceError
 from nbfc.kernels.vectors import INT
 
 FAULTS = (
-    "",
     "nbfc.jit: x has another number of columns than the network has inputs",
     "nbfc.jit: an array for a result has another shape than the result",
     "nbfc.jit: scratch is too small: expected what nbfc.jit.scratch(policy) returns for as many rows",
@@ -38,7 +37,7 @@ class exported:  # noqa: N801  (a decorator)
         """Write a call, which raises for what the kernel finds wrong."""
         result = self._kernel.write_call(context, builder, real, values)
         with builder.if_then(builder.icmp_signed("<", result, INT(0)), likely=False):
-            for number, message in enumerate(FAULTS):
+            for number, message in enumerate(FAULTS, 1):
                 with builder.if_then(builder.icmp_signed("==", result, INT(-number))):
                     error = DivergenceError if number == DIVERGED else ValueError
                     context.call_conv.return_user_exc(builder, error, (message,))

@@ -11,7 +11,7 @@ import numpy as np
 from numba import typeof, types
 from numba.core import cgutils
 
-from nbfc._arrays import Array, aligned_empty
+from nbfc._arrays import Array, aligned_copy
 from nbfc.kernels._jit import REALS, inlined, kernel
 from nbfc.kernels.exported import INPUTS_FAULT, POLICY_FAULT, RESULT_FAULT, SCRATCH_FAULT, exported
 from nbfc.kernels.layers import COLUMNS, N_IN, N_OUT, number_of_parameters
@@ -46,10 +46,8 @@ class Policy(NamedTuple):
 
 def policy_of(layers: Array, parameters: Array, mean: Array | None, deviation: Array | None) -> Policy:
     """Return a policy with copies of a network's arrays; the parameters start at a cache line, which is faster."""
-    aligned = aligned_empty(parameters.shape, parameters.dtype)
-    aligned[:] = parameters
     scaling = [np.zeros(0) if array is None else array.copy() for array in (mean, deviation)]
-    return Policy(layers.copy(), aligned, *scaling)
+    return Policy(layers.copy(), aligned_copy(parameters), *scaling)
 
 
 class Network(NamedTuple):
@@ -100,7 +98,7 @@ def predict(net, x, y, scratch, number):
     n_in, n_out = layers[0, N_IN], layers[-1, N_OUT]
     if x.columns != n_in:
         return -INPUTS_FAULT
-    if y.rows != x.rows or y.columns != n_out:
+    if not is_like(y, x.rows, n_out):
         return -RESULT_FAULT
     size, most = size_of(number), max(1, min(ROWS, x.rows))
     while size_of_scratch(layers, most) > scratch.columns:
@@ -145,6 +143,12 @@ def fits(net):
     layers = table_of(net)
     right = net.standardised == 0 or net.standardised == layers[0, N_IN]
     return right and net.size == number_of_parameters(layers)
+
+
+@kernel
+def is_like(matrix, rows, columns):
+    """Return whether samples or a block have that shape."""
+    return matrix.rows == rows and matrix.columns == columns
 
 
 @kernel

@@ -7,12 +7,12 @@ divided by the deviation.
 from numba import types
 
 from nbfc.kernels._jit import kernel
-from nbfc.kernels.derivatives import hessian_vector_rows, jacobian_row, jvp_rows, rows_of_room, size_of_more, vjp_rows
+from nbfc.kernels.derivatives import hessian_vector_rows, jacobian_row, jvp_rows, size_of_more, vjp_rows
 from nbfc.kernels.exported import INPUTS_FAULT, POLICY_FAULT, RESULT_FAULT, SCRATCH_FAULT, VECTOR_FAULT, exported
-from nbfc.kernels.frozen import BLOCK, NETWORK, SAMPLES, copy_samples, fits, parameters_of, table_of
+from nbfc.kernels.frozen import BLOCK, NETWORK, SAMPLES, copy_samples, fits, is_like, parameters_of, table_of
 from nbfc.kernels.layers import N_IN, N_OUT
 from nbfc.kernels.memory import address_of, matrix_at, matrix_of, quotient, read, rounded, vector_at, vector_of
-from nbfc.kernels.workspace import ROWS
+from nbfc.kernels.workspace import ROWS, rows_of_room
 
 VJP, JVP, HESSIAN_VECTOR = range(3)
 
@@ -109,12 +109,6 @@ def jacobian(net, x, J, work, number):
         jacobian_row(X, layers, parameters, room, more, rows)
         divide_by_deviation(net, rows, number)
     return 0
-
-
-@kernel
-def is_like(matrix, rows, columns):
-    """Return whether samples or a block have that shape."""
-    return matrix.rows == rows and matrix.columns == columns
 
 
 @kernel

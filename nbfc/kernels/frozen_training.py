@@ -9,7 +9,7 @@ import numpy as np
 from numba import types
 from numba.extending import register_jitable
 
-from nbfc._arrays import Array, aligned_empty
+from nbfc._arrays import Array, aligned_copy, aligned_empty
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.exported import (
     DIVERGED,
@@ -23,12 +23,14 @@ from nbfc.kernels.exported import (
 )
 from nbfc.kernels.frozen import (
     BLOCK,
+    INT64,
     NETWORK,
     SAMPLES,
     Policy,
     Samples,
     copy_samples,
     fits,
+    is_like,
     is_plain,
     parameters_of,
     table_of,
@@ -40,7 +42,7 @@ from nbfc.kernels.step import train_step_alone
 from nbfc.kernels.updates import LENGTH, STEP
 from nbfc.kernels.workspace import size_of_work
 
-FLOAT64, INT64 = np.float64(0), np.int64(0)
+FLOAT64 = np.float64(0)
 
 
 class State(NamedTuple):
@@ -69,10 +71,8 @@ class State(NamedTuple):
 
 def state_of(policy: Policy, moments: Array, rule: Array, loss: int, batch_size: int) -> State:
     """Return a state with copies of a trainer's arrays, and memory for batches of so many samples."""
-    aligned = aligned_empty(moments.shape, moments.dtype)
-    aligned[:] = moments
     work = aligned_empty((int(size_of_all(policy.layers, batch_size)),), moments.dtype)
-    return State(policy, aligned, rule.copy(), loss, work)
+    return State(policy, aligned_copy(moments), rule.copy(), loss, work)
 
 
 @exported
@@ -110,9 +110,7 @@ def train_step(net, x, labels, targets, loss, state, rule, work, result, number)
         loss = CROSS_ENTROPY_OF_LABELS
     if not by_label and targets.rows == 1 and targets.columns == x.rows and n_out == 1:
         targets = Samples(targets.address, x.rows, 1, targets.column, targets.column, targets.double)
-    if (by_label and labels.columns != x.rows) or (
-        not by_label and (targets.rows != x.rows or targets.columns != n_out)
-    ):
+    if not (is_like(labels, 1, x.rows) if by_label else is_like(targets, x.rows, n_out)):
         return -VECTOR_FAULT
     if work.columns < size_of_all(layers, x.rows):
         return -SCRATCH_FAULT

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from numba import types
+from numba.extending import register_jitable
 
 from nbfc._arrays import Array
-from nbfc.kernels._jit import inlined, kernel
+from nbfc.kernels._jit import inlined
 from nbfc.kernels.memory import matrix_at, vector_at
 
 # Columns of the table, int64 (layers, 6). The last is the sum of n_out over the layers before: where a layer's
@@ -33,7 +34,7 @@ def table(widths: Sequence[int], activations: Sequence[int]) -> tuple[Array, int
     return np.array(rows, dtype=np.int64), parameters
 
 
-@kernel
+@register_jitable
 def number_of_parameters(layers):
     """Return P."""
     return layers[-1, BIAS_AT] + layers[-1, N_OUT]

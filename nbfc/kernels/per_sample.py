@@ -11,11 +11,10 @@ from numba import prange, types
 
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.dense import share_of
-from nbfc.kernels.derivatives import rows_of_room
 from nbfc.kernels.layers import TABLE, bias, weights
-from nbfc.kernels.memory import matrix_at
+from nbfc.kernels.memory import matrix_at, vector_at
 from nbfc.kernels.rows import INTEGERS, forward_and_back
-from nbfc.kernels.workspace import ROWS, gradients, outputs
+from nbfc.kernels.workspace import ROWS, gradients, outputs, rows_of_room
 
 
 @kernel(reassociate=True)
@@ -65,42 +64,41 @@ def gradient_of_sample(x, layers, room, i, gradient):
 
 
 @kernel(parallel=True)
-def per_sample(X, order, labels, targets, loss, layers, parameters, work, norms, G, threads):
+def per_sample(X, labels, targets, loss, layers, parameters, work, norms, G, threads):
     """Fill the lengths of the samples' gradients, `norms` float64 (N,), and the gradients G (N, P) or none (0, P).
 
-    `order` is empty. Each thread owns whole samples, and a row of `work`, which holds a room.
+    Each thread owns whole samples, and a row of `work`, which holds a room.
     """
-    N = X.shape[0]
     if threads == 1:
-        for r in range(0, N, ROWS):
-            s = min(N, r + ROWS)
-            per_sample_block(X, order, labels, targets, loss, layers, parameters, work[0], norms, G, r, s)
+        per_sample_share(X, labels, targets, loss, layers, parameters, work, norms, G, 0, 1)
     else:
         for share in prange(threads):
-            first, end = share_of(N, share, threads, 1)
-            for r in range(first, end, ROWS):
-                s = min(end, r + ROWS)
-                per_sample_block(X, order, labels, targets, loss, layers, parameters, work[share], norms, G, r, s)
+            per_sample_share(X, labels, targets, loss, layers, parameters, work, norms, G, share, threads)
 
 
 @kernel(
     once=lambda real: (
         real[:, ::1],
-        *[INTEGERS] * 2,
+        INTEGERS,
         real[:, ::1],
         types.intp,
         TABLE,
-        *[real[::1]] * 2,
+        real[::1],
+        real[:, ::1],
         types.float64[::1],
         real[:, ::1],
         *[types.intp] * 2,
     )
 )
-def per_sample_block(X, order, labels, targets, loss, layers, parameters, memory, norms, G, r, s):
-    """Do so for samples r to s."""
-    room = matrix_at(memory, 0, rows_of_room(layers), s - r)
-    forward_and_back(X, order, labels, targets, loss, layers, parameters, room, r, s, 0)
-    for i in range(r, s):
-        norms[i] = sqrt(squared_norm(X[i], layers, room, i - r))
-        if G.shape[0] > 0:
-            gradient_of_sample(X[i], layers, room, i - r, G[i])
+def per_sample_share(X, labels, targets, loss, layers, parameters, work, norms, G, share, shares):
+    """Do so for a share of the samples, in blocks."""
+    order = vector_at(labels, 0, 0)  # X is the batch
+    first, end = share_of(X.shape[0], share, shares, 1)
+    for r in range(first, end, ROWS):
+        s = min(end, r + ROWS)
+        room = matrix_at(work[share], 0, rows_of_room(layers), s - r)
+        forward_and_back(X, order, labels, targets, loss, layers, parameters, room, r, s, 0)
+        for i in range(r, s):
+            norms[i] = sqrt(squared_norm(X[i], layers, room, i - r))
+            if G.shape[0] > 0:
+                gradient_of_sample(X[i], layers, room, i - r, G[i])

@@ -25,21 +25,12 @@ INTEGERS = types.int64[::1]
 SMALL = 2**18  # products of numbers that one thread takes as soon as two; to fetch a weight counts for eight
 
 
-@kernel(
-    once=lambda real: (
-        real[:, ::1],
-        INTEGERS,
-        INTEGERS,
-        real[:, ::1],
-        types.intp,
-        TABLE,
-        real[::1],
-        real[:, ::1],
-        types.intp,
-        types.intp,
-        types.intp,
-    )
-)
+def batch_and_network(real):
+    """Return the types of X, order, labels, targets, loss, layers and parameters."""
+    return real[:, ::1], INTEGERS, INTEGERS, real[:, ::1], types.intp, TABLE, real[::1]
+
+
+@kernel(once=lambda real: (*batch_and_network(real), real[:, ::1], *[types.intp] * 3))
 def forward_and_back(X, order, labels, targets, loss, layers, parameters, room, r, s, place):
     """Take rows r to s of the batch to `place` in a room: the outputs of all layers, the losses, and the gradients.
 

@@ -31,10 +31,10 @@ from numba import prange, types
 
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.dense import ROWS_TOGETHER, WHOLE, share_of
-from nbfc.kernels.layers import N_IN, TABLE
+from nbfc.kernels.layers import N_IN
 from nbfc.kernels.parameters import bias_gradient, pass_of_parameters, weight_gradient
 from nbfc.kernels.per_sample import clip_rows
-from nbfc.kernels.rows import INTEGERS, forward_and_back, is_serial, phase_of_columns, phases
+from nbfc.kernels.rows import batch_and_network, forward_and_back, is_serial, phase_of_columns, phases
 from nbfc.kernels.updates import CLIP, CODE, KEEP, RULE, update
 from nbfc.kernels.workspace import ROWS, batch_size, gradient_of_part, inputs, losses, number_of_parts, room
 
@@ -64,20 +64,7 @@ def train_step(X, order, labels, targets, loss, layers, parameters, state, work,
     return J, is_taken(J, parameters, state, work, rule)
 
 
-@kernel(
-    once=lambda real: (
-        real[:, ::1],
-        INTEGERS,
-        INTEGERS,
-        real[:, ::1],
-        types.intp,
-        TABLE,
-        real[::1],
-        real[:, ::1],
-        real[::1],
-        RULE,
-    )
-)
+@kernel(once=lambda real: (*batch_and_network(real), real[:, ::1], real[::1], RULE))
 def train_step_alone(X, order, labels, targets, loss, layers, parameters, state, work, rule):
     """`train_step` on the caller's thread."""
     N = batch_size(X, order)
@@ -107,29 +94,20 @@ def is_taken(J, parameters, state, work, rule):
         return True
     if not np.isfinite(J):
         return False
-    if np.isnan(work[-1]):
+    return is_finite(work[-1], parameters, state)
+
+
+@kernel
+def is_finite(overflow, parameters, state):
+    """Return whether an update's overflow is 0, and not NaN; undo the update where it is."""
+    if np.isnan(overflow):
         for p in range(parameters.shape[0]):
             parameters[p] = state[0, p]
         return False
     return True
 
 
-@kernel(
-    once=lambda real: (
-        real[:, ::1],
-        INTEGERS,
-        INTEGERS,
-        real[:, ::1],
-        types.intp,
-        TABLE,
-        real[::1],
-        real[::1],
-        RULE,
-        types.intp,
-        types.intp,
-        types.intp,
-    )
-)
+@kernel(once=lambda real: (*batch_and_network(real), real[::1], RULE, *[types.intp] * 3))
 def pass_of_rows(X, order, labels, targets, loss, layers, parameters, work, rule, phase, share, shares):
     """Pass 1 for a share of the rows in blocks, of the parts, or of the columns that a phase fills.
 
@@ -190,8 +168,4 @@ def mean_loss(layers, work, N):
 @kernel(entry=True)
 def update_alone(parameters, state, rule):
     """Update all parameters by the gradient in the state, on the caller's thread; return whether that was taken."""
-    if update(parameters, state, rule, 0, parameters.shape[0]) == 0:
-        return True
-    for p in range(parameters.shape[0]):
-        parameters[p] = state[0, p]
-    return False
+    return is_finite(update(parameters, state, rule, 0, parameters.shape[0]), parameters, state)

@@ -15,7 +15,7 @@ from numba.extending import register_jitable
 from nbfc._arrays import Array
 from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.dense import WHOLE
-from nbfc.kernels.layers import BIAS_AT, N_IN, N_OUT, OUTPUTS_AT, number_of_parameters
+from nbfc.kernels.layers import N_IN, N_OUT, OUTPUTS_AT, number_of_parameters
 from nbfc.kernels.memory import matrix_at, vector_at
 
 ROWS = 256  # rows that are taken through the network at a time: enough to make up for copying panels of weights
@@ -34,10 +34,8 @@ def rows_of_part(layers, N):
 
     It is cut where to write and read a part's gradient costs less than a quarter of reading the part's rows again.
     """
-    P = layers[-1, BIAS_AT] + layers[-1, N_OUT]
-    numbers = 2 * (layers[-1, OUTPUTS_AT] + layers[-1, N_OUT]) + 1 + layers[0, N_IN]  # of a row
     rows = min(ROWS, (max(PART, N // PARTS) + WHOLE - 1) // WHOLE * WHOLE)
-    return rows if rows < N and rows * numbers > 4 * P else N
+    return rows if rows < N and rows * rows_of_room(layers) > 4 * number_of_parameters(layers) else N
 
 
 @kernel
@@ -51,10 +49,8 @@ def number_of_parts(layers, N):
 def size_of_work(layers: Array, N: int, threads: int) -> int:
     """Return how many entries the memory of a step on N samples has."""
     rows = rows_of_part(layers, N)
-    P = layers[-1, BIAS_AT] + layers[-1, N_OUT]
-    numbers = 2 * (layers[-1, OUTPUTS_AT] + layers[-1, N_OUT]) + 1 + layers[0, N_IN]
-    parts = (N + rows - 1) // rows * (P + 1) if rows < N else 0
-    return parts + (threads if rows < N else 1) * numbers * rows + 1  # type: ignore[no-any-return]
+    parts = (N + rows - 1) // rows * (number_of_parameters(layers) + 1) if rows < N else 0
+    return parts + (threads if rows < N else 1) * rows_of_room(layers) * rows + 1  # type: ignore[no-any-return]
 
 
 @inlined
@@ -66,7 +62,7 @@ def gradient_of_part(layers, work, part):
 @inlined
 def room(layers, work, N, share):
     """Return a room, (2 S + 1 + m, C)."""
-    C, numbers = rows_of_part(layers, N), 2 * all_outputs(layers) + 1 + layers[0, N_IN]
+    C, numbers = rows_of_part(layers, N), rows_of_room(layers)
     start = number_of_parts(layers, N) * (number_of_parameters(layers) + 1) + share * numbers * C
     return matrix_at(work, start, numbers, C)
 
@@ -99,7 +95,13 @@ def inputs(layers, room, r, s):
     return matrix_at(room, start + r * layers[0, N_IN], s - r, layers[0, N_IN])
 
 
-@kernel
+@register_jitable
+def rows_of_room(layers: Array) -> int:
+    """Return 2 S + 1 + m: how many numbers each sample takes."""
+    return 2 * all_outputs(layers) + 1 + layers[0, N_IN]  # type: ignore[no-any-return]
+
+
+@register_jitable
 def all_outputs(layers):
     """Return S, the sum of the layers' outputs."""
     return layers[-1, OUTPUTS_AT] + layers[-1, N_OUT]
