@@ -14,6 +14,7 @@ import math
 import time
 
 import numpy as np
+from matplotlib.figure import Figure
 from numba import njit, prange
 
 import nbfc
@@ -104,21 +105,21 @@ def train(policy, generations, pairs, episodes, deviation, rate, rng):
 
 def draw(history, path, file):
     """Draw how training went, and one episode after it."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
     left.plot(np.arange(1, len(history) + 1), history, marker="o", markersize=3)
     left.axhline(SOLVED, color="gray", linestyle="--", linewidth=1, label=f"solved: {SOLVED}")
     left.set(xlabel="generation", ylabel="mean steps", title="Training", ylim=(0, MOST_STEPS * 1.05))
     left.legend(loc="lower right")
     seconds = SECONDS * np.arange(len(path))
-    right.plot(seconds, path[:, 0], label="position in m")
-    right.plot(seconds, np.degrees(path[:, 2]), label="angle in degrees")
-    right.set(xlabel="seconds", title="One episode")
-    right.legend()
+    for axes, label, values, color in (
+        (right, "position of the cart in m", path[:, 0], "C0"),
+        (right.twinx(), "angle of the pole in degrees", np.degrees(path[:, 2]), "C1"),
+    ):
+        axes.plot(seconds, values, color=color)
+        axes.set_ylabel(label, color=color)
+        axes.tick_params(axis="y", colors=color)
+    right.set(xlabel="seconds", title="One episode after it")
     figure.savefig(file, dpi=120)
 
 

@@ -13,6 +13,7 @@ import argparse
 import time
 
 import numpy as np
+from matplotlib.figure import Figure
 from numba import njit, prange
 
 import nbfc
@@ -107,22 +108,18 @@ def fitted(epochs, seed):
 
 def draw(paths, energies, file):
     """Draw both trajectories, and how well each keeps its energy."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.4), layout="constrained")
+    figure = Figure(figsize=(10, 4.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
     t = np.linspace(0, 1, POINTS)
     left.plot(
         t * np.cos(4 * np.pi * t), t * np.sin(4 * np.pi * t), color="gray", linewidth=3, alpha=0.4, label="charge"
     )
     for (name, path), energy in zip(paths.items(), energies, strict=True):
         line = left.plot(*path.T, linewidth=1, linestyle="-" if name == "quadrature" else "--", label=name)[0]
-        right.plot(STEP * np.arange(len(energy)), energy, color=line.get_color(), label=name)
+        right.plot(STEP * np.arange(len(energy)), energy - energy[0], color=line.get_color(), label=name)
     left.set(xlabel="x", ylabel="y", aspect="equal")
     left.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False)
-    right.set(xlabel="time", title="Energy")
+    right.set(xlabel="time", ylabel="E(t) − E(0)", title="Change of the energy")
     right.legend()
     figure.savefig(file, dpi=120)
 
