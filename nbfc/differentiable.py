@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numba.core.errors import TypingError
+from numba.extending import typeof_impl
 
 from nbfc import _arrays
 from nbfc._arrays import Array
@@ -174,3 +176,8 @@ class Differentiable:
         if self._input_deviation is None:
             return derivative
         return (derivative / self._input_deviation).astype(self._dtype)
+
+
+@typeof_impl.register(Differentiable)
+def _refuse(net: Differentiable, context: Any) -> None:
+    raise TypingError("an nbfc.MLP came to compiled code: expected its policy there, net.freeze().")

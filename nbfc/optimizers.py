@@ -19,11 +19,6 @@ class Optimizer:
 
     learning_rate: float
 
-    @property
-    def moments(self) -> int:
-        """How many vectors like the parameters the update keeps."""
-        raise NotImplementedError
-
     def __post_init__(self) -> None:
         real_number("learning_rate", self.learning_rate, least=0)
 
@@ -70,11 +65,6 @@ class SGD(Optimizer):
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov is True with momentum 0: expected a momentum above 0 to look ahead with.")
 
-    @property
-    def moments(self) -> int:
-        """One with a momentum, none without."""
-        return 1 if self.momentum else 0
-
     def rule(self) -> Array:
         """Return the rule for ``nbfc.kernels.updates.sgd``."""
         return self._rule(updates.SGD, self.momentum, self.nesterov)
@@ -111,11 +101,6 @@ class Adam(Optimizer):
         real_number("beta1", self.beta1, least=0, below=1)
         real_number("beta2", self.beta2, least=0, below=1)
         real_number("epsilon", self.epsilon, least=0, above=True)
-
-    @property
-    def moments(self) -> int:
-        """m and v."""
-        return 2
 
     def rule(self) -> Array:
         """Return the rule for ``nbfc.kernels.updates.adam``."""

@@ -8,14 +8,16 @@ from operator import attrgetter
 from typing import Any
 
 import numpy as np
+from numba.core.errors import TypingError
+from numba.extending import typeof_impl
 
 from nbfc import _arrays
 from nbfc._arrays import Array
 from nbfc._checks import choice, real_number, seeded, whole_number
 from nbfc.errors import DivergenceError
 from nbfc.kernels import step
-from nbfc.kernels.frozen_training import State, state_of
-from nbfc.kernels.updates import CLIP, CODE, KEEP, LEARNING_RATE, STEP
+from nbfc.kernels.frozen_training import State, features, size_for_batches, state_of
+from nbfc.kernels.updates import CLIP, CODE, KEEP, LEARNING_RATE, STEP, rows_of_state
 from nbfc.losses import LOSSES
 from nbfc.network import MLP
 from nbfc.optimizers import Optimizer, resolve
@@ -93,7 +95,7 @@ class Trainer:
         self._clip, self._noise, self._rng = clip_per_sample, noise_multiplier, seeded(seed)
         self._rule = self.optimizer.rule()
         self._rule[CLIP] = clip_per_sample or 0
-        self._state = _arrays.aligned_zeros((1 + self.optimizer.moments, net.parameters.size), net.dtype)
+        self._state = _arrays.aligned_zeros((rows_of_state(self._rule), net.parameters.size), net.dtype)
         self._work, self._samples = net._workspace(1), 1
 
     net = property(attrgetter("_net"), doc="The network that steps update.")
@@ -202,10 +204,11 @@ class Trainer:
         batch_size = whole_number("batch_size", batch_size, least=1)
         if self._noise > 0:
             raise ValueError(f"noise_multiplier is {self._noise}: expected 0, as compiled code trains without noise.")
-        return state_of(self._net.freeze(), self._state, self._rule, LOSSES[self._loss], batch_size)
+        policy, size = self._net.freeze(), size_for_batches(self._net._layers, batch_size)
+        return state_of(policy, self._state, self._rule, LOSSES[self._loss], size)
 
     def restore(self, state: State) -> None:
-        """Take the parameters of the network, the optimizer's moments and its numbers from a state of `freeze`.
+        """Take back a state of `freeze`: the network's parameters, the optimizer's moments, steps and learning rate.
 
         Parameters
         ----------
@@ -214,24 +217,29 @@ class Trainer:
         Raises
         ------
         ValueError
-            If its arrays have other shapes than this trainer's.
+            If it is of a network, loss, optimizer or scaling of inputs other than this trainer's, or its learning rate
+            or its count of steps is none.
         TypeError
             If it is no State.
         """
         if not isinstance(state, State):
             raise TypeError(f"state is a {type(state).__name__}: expected what `freeze` returned.")
-        pairs = [
-            ("state.policy.parameters", state.policy.parameters, self._net.parameters),
-            ("state.moments", state.moments, self._state),
-            ("state.rule", state.rule, self._rule),
-        ]
-        for name, array, own in pairs:
-            _arrays.check_shape(name, array, own.shape, "this trainer's own array has that shape")
-        for _, array, own in pairs:
-            own[:] = array
+        own = features(self.freeze(1))
+        for what, value in features(state).items():
+            if value != own[what]:
+                raise ValueError(f"state has another {what} than this trainer: {value}; expected {own[what]}.")
+        rate = real_number("state.rule[LEARNING_RATE]", float(state.rule[LEARNING_RATE]), least=0)
+        steps = real_number("state.rule[STEP]", float(state.rule[STEP]), least=0)
+        self._net.parameters, self._state[:] = state.policy.parameters, state.moments
+        self._rule[LEARNING_RATE], self._rule[STEP] = rate, steps
 
     def __repr__(self) -> str:
         return f"Trainer({self.net!r}, loss={self.loss!r}, optimizer={self.optimizer}, steps={self.steps})"
+
+
+@typeof_impl.register(Trainer)
+def _refuse(trainer: Trainer, context: Any) -> None:
+    raise TypingError("an nbfc.Trainer came to compiled code: expected its state there, trainer.freeze().")
 
 
 def _frames_inside() -> int:

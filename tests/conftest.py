@@ -11,6 +11,7 @@ import numba
 import numpy as np
 import pytest
 from hypothesis import settings
+from numba.core.runtime import _nrt_python, rtsys
 
 from nbfc.kernels import _jit
 
@@ -57,6 +58,16 @@ class CountingLock:
 
     def release(self):
         pass
+
+
+@pytest.fixture
+def allocations():
+    """Return a function that returns how many blocks compiled code has allocated and freed so far."""
+    enabled = _nrt_python.memsys_stats_enabled()
+    _nrt_python.memsys_enable_stats()
+    yield rtsys.get_allocation_stats
+    if not enabled:
+        _nrt_python.memsys_disable_stats()
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
-"""Data that fit each loss, and one matrix in every layout that a user may bring."""
+"""Data that fit each loss, one matrix in every layout that a user may bring, and networks with biases."""
 
 import numpy as np
+
+import nbfc
 
 LOSSES = ("mse", "cross_entropy of labels", "cross_entropy of rows", "binary_cross_entropy")
 
@@ -40,3 +42,13 @@ def layouts(X, folder):
     fortran = folder / "F.npy"
     np.save(fortran, np.asfortranarray(X))
     yield "memory-mapped, Fortran-ordered", np.load(fortran, mmap_mode="r")
+
+
+def network(widths, activation="tanh", output="identity", dtype="float64", seed=0, standardized=False):
+    """Return a network with biases, and with inputs that are standardised if so said."""
+    net, rng = nbfc.MLP(widths, activation, output, dtype, seed), np.random.default_rng(seed)
+    for b in net.biases:
+        b[:] = rng.standard_normal(b.shape) / 4
+    if standardized:
+        net.standardize_inputs(rng.standard_normal((20, widths[0])) * 3 + 1)
+    return net

@@ -3,14 +3,13 @@
 import pickle
 
 import naive
+import numba
 import numpy as np
 import pytest
 import samples
 from hypothesis import given
 from hypothesis import strategies as st
 from numba import njit, prange
-from numba.core.errors import TypingError
-from numba.core.runtime import _nrt_python, rtsys
 
 import nbfc
 from nbfc import jit
@@ -18,16 +17,6 @@ from nbfc import jit
 ACTIVATIONS = tuple(naive.ACTIVATIONS)
 WIDTHS = st.lists(st.integers(1, 40), min_size=2, max_size=5)
 SEEDS = st.integers(0, 2**32)
-
-
-def network(widths, activation="tanh", output="identity", dtype="float64", seed=0, standardized=False):
-    """Return a network with biases, and with inputs that are standardised if so said."""
-    net, rng = nbfc.MLP(widths, activation, output, dtype, seed), np.random.default_rng(seed)
-    for b in net.biases:
-        b[:] = rng.standard_normal(b.shape) / 4
-    if standardized:
-        net.standardize_inputs(rng.standard_normal((20, widths[0])) * 3 + 1)
-    return net
 
 
 @njit
@@ -55,7 +44,7 @@ def predict_on_threads(policy, X):
 @given(WIDTHS, st.integers(0, 9), st.sampled_from(ACTIVATIONS), st.sampled_from(ACTIVATIONS), st.booleans(), SEEDS)
 def test_values_are_those_of_predict_to_the_bit(widths, N, activation, output, standardized, seed):
     for dtype in ("float32", "float64"):
-        net = network(widths, activation, output, dtype, seed, standardized)
+        net = samples.network(widths, activation, output, dtype, seed, standardized)
         policy = net.freeze()
         for kind in ("float32", "float64"):
             X = np.random.default_rng(seed).standard_normal((N, widths[0])).astype(kind)
@@ -69,7 +58,7 @@ def test_values_are_those_of_predict_to_the_bit(widths, N, activation, output, s
 @pytest.mark.parametrize("widths", [[300, 600, 3], [20, 30, 3], [7, 3]])
 @pytest.mark.parametrize("rows", [1, 3, 300])
 def test_many_rows_are_taken_in_blocks_of_what_scratch_is_for(widths, rows, dtype, rng):
-    net = network(widths, dtype=dtype)
+    net = samples.network(widths, dtype=dtype)
     policy, X = net.freeze(), rng.standard_normal((700, widths[0])).astype(dtype)
     Y, scratch = np.empty((700, 3), dtype), jit.scratch(policy, rows)
     jit.predict_into(policy, X, Y, scratch)
@@ -77,8 +66,19 @@ def test_many_rows_are_taken_in_blocks_of_what_scratch_is_for(widths, rows, dtyp
     assert np.array_equal(predict_on_threads(policy, X), Y)
 
 
+def test_scratch_for_fewer_rows_takes_at_least_half_as_many(dtype, rng):
+    net = samples.network([6, 50, 3], dtype=dtype)
+    policy, X = net.freeze(), rng.standard_normal((11, 6))
+    sizes = [len(jit.scratch(policy, rows)) for rows in (1, 2, 11, 256, 300)]
+    assert sizes == sorted(set(sizes[:4])) + sizes[3:4]
+    for rows in (1, 2, 5, 10, 11, 300):
+        Y = np.empty((11, 3), dtype)
+        jit.predict_into(policy, X, scratch=jit.scratch(rows=rows, policy=policy), y=Y)
+        assert np.array_equal(Y, net.predict(X))
+
+
 def test_samples_of_every_layout(dtype, rng):
-    net = network([6, 9, 3], dtype=dtype)
+    net = samples.network([6, 9, 3], dtype=dtype)
     X = rng.standard_normal((8, 6)).astype(dtype)
     policy, expected = net.freeze(), net.predict(X)
     wide = np.zeros((16, 18), dtype)
@@ -91,18 +91,21 @@ def test_samples_of_every_layout(dtype, rng):
     assert np.array_equal(predicted(policy, read_only), expected)
 
 
-@pytest.mark.parametrize("widths", [[5, 5], [5, 8, 5]])
-def test_a_result_may_take_the_place_of_the_samples(widths, dtype, rng):
-    net = network(widths, dtype=dtype)
-    policy, X = net.freeze(), rng.standard_normal((6, 5)).astype(dtype)
-    expected = net.predict(X)
-    for given_ in (X.copy(), X[0].copy()):
-        jit.predict_into(policy, given_, given_, jit.scratch(policy, 6))
-        assert np.array_equal(given_, expected if given_.ndim == 2 else expected[0])
+@pytest.mark.parametrize("widths", [[5, 5], [5, 8, 5], [5, 8, 2], [5, 3], [200, 200]])
+@pytest.mark.parametrize("standardized", [True, False])
+def test_results_may_take_the_place_of_samples(widths, standardized, dtype, rng):
+    net = samples.network(widths, dtype=dtype, standardized=standardized)
+    policy, X, n = net.freeze(), rng.standard_normal((700, widths[0])).astype(dtype), widths[-1]
+    expected, x = net.predict(X), X[0].copy()
+    Y = X.reshape(-1)[: 700 * n].reshape(700, n)
+    jit.predict_into(policy, X, Y, jit.scratch(policy, 99))
+    assert np.array_equal(Y, expected)
+    jit.predict_into(policy, x, x[-n:], jit.scratch(policy))  # of one sample anywhere
+    assert np.array_equal(x[-n:], expected[0])
 
 
 def test_a_policy_is_a_copy_that_can_be_pickled_and_given_other_parameters(dtype, rng):
-    net = network([4, 9, 3], dtype=dtype, standardized=True)
+    net = samples.network([4, 9, 3], dtype=dtype, standardized=True)
     X = rng.standard_normal((5, 4))
     policy, before = net.freeze(), net.predict(X)
     net.parameters *= 2
@@ -120,28 +123,20 @@ def test_another_architecture_compiles_nothing(dtype, rng):
         return jit.predict(policy, x).sum()
 
     for widths, activation in (([4, 9, 3], "relu"), ([4, 2], "tanh"), ([4, 5, 6, 7, 8], "sigmoid")):
-        user(network(widths, activation, dtype=dtype, standardized=widths == [4, 2]).freeze(), np.zeros(4, dtype))
+        user(
+            samples.network(widths, activation, dtype=dtype, standardized=widths == [4, 2]).freeze(), np.zeros(4, dtype)
+        )
     assert len(user.signatures) == 1
 
 
-@pytest.fixture
-def allocations():
-    """Return a function that returns how many blocks compiled code has allocated so far."""
-    enabled = _nrt_python.memsys_stats_enabled()
-    _nrt_python.memsys_enable_stats()
-    yield lambda: rtsys.get_allocation_stats().alloc
-    if not enabled:
-        _nrt_python.memsys_disable_stats()
-
-
 def test_a_loop_of_predictions_allocates_nothing_and_counts_no_references(dtype, allocations):
-    policy = network([8, 64, 64, 4], dtype=dtype).freeze()
+    policy = samples.network([8, 64, 64, 4], dtype=dtype).freeze()
     x, y, scratch = np.zeros(8, dtype), np.zeros(4, dtype), jit.scratch(policy)
     counts = []
     for times in (1, 1, 1000):  # a call from Python allocates for its arguments
-        before = allocations()
+        before = allocations().alloc
         predict_often(policy, x, y, scratch, times)
-        counts.append(allocations() - before)
+        counts.append(allocations().alloc - before)
     assert counts[2] == counts[1] > 0
     code = predict_often.inspect_llvm(predict_often.signatures[-1])
     function = code[code.index("define") :].split("\n}")[0]
@@ -177,7 +172,7 @@ NARROW = st.lists(st.integers(1, 9), min_size=2, max_size=5)
 
 @given(NARROW, st.integers(1, 4), SMOOTH, SMOOTH, st.booleans(), SEEDS)
 def test_derivatives_are_differences_of_the_oracle(widths, N, activation, output, standardized, seed):
-    net, rng = network(widths, activation, output, "float64", seed, standardized), np.random.default_rng(seed)
+    net, rng = samples.network(widths, activation, output, "float64", seed, standardized), np.random.default_rng(seed)
     policy, X = net.freeze(), rng.standard_normal((N, widths[0]))
     V, W = rng.standard_normal(X.shape), rng.standard_normal((N, widths[-1]))
     J, close = jacobians(net, X), {"rtol": 1e-7, "atol": 1e-8}
@@ -200,7 +195,7 @@ def test_derivatives_are_differences_of_the_oracle(widths, N, activation, output
 
 
 def test_derivatives_through_relu_and_in_float32(rng):
-    net = network([7, 40, 30, 3], "relu", standardized=True)
+    net = samples.network([7, 40, 30, 3], "relu", standardized=True)
     small = nbfc.MLP([7, 40, 30, 3], "relu", dtype="float32")
     small.parameters = net.parameters
     small._input_mean, small._input_deviation = net.input_mean, net.input_deviation
@@ -213,11 +208,31 @@ def test_derivatives_through_relu_and_in_float32(rng):
     assert not jit.hessian_vector(net.freeze(), X, np.ones((300, 3)), X).any()
 
 
-def test_more_samples_than_a_block(dtype, rng):
-    net = network([5, 30, 3], dtype=dtype)
-    policy, X, W = net.freeze(), rng.standard_normal((600, 5)), rng.standard_normal((600, 3))
-    back = jit.vjp(policy, X, W)[1]
-    assert all(np.array_equal(back[i], jit.vjp(policy, X[i], W[i])[1]) for i in (0, 255, 256, 599))
+def test_derivatives_of_more_samples_than_a_block_of_any_layout(dtype, rng):
+    net = samples.network([5, 30, 3], dtype=dtype, standardized=True)
+    policy, X, W, V = net.freeze(), *(rng.standard_normal((600, n)) for n in (5, 3, 5))
+    back, along = jit.vjp(policy, X, W)[1], jit.jvp(policy, X, V)[1]
+    second = jit.hessian_vector(policy, X, W, V)
+    assert second.any()
+    for i in (0, 255, 256, 599):
+        assert np.array_equal(back[i], jit.vjp(policy, X[i], W[i])[1])
+        assert np.array_equal(along[i], jit.jvp(policy, X[i], V[i])[1])
+        assert np.array_equal(second[i], jit.hessian_vector(policy, X[i], W[i], V[i]))
+    wide = np.zeros((600, 26))
+    wide[:, :10:2], wide[:, 10:16:2], wide[:, 16::2] = X, W, V
+    X, W, V = wide[:, :10:2], np.asfortranarray(wide[:, 10:16:2]), wide[::-1, 16::2][::-1]
+    assert np.array_equal(jit.vjp(policy, X, W)[1], back)
+    assert np.array_equal(jit.jvp(policy, X, V)[1], along)
+    assert np.array_equal(jit.hessian_vector(policy, X, W, V), second)
+
+
+def test_derivatives_of_no_samples(dtype):
+    policy, none = samples.network([5, 30, 3], dtype=dtype).freeze(), np.empty((0, 5))
+    assert jit.predict(policy, none).shape == (0, 3)
+    assert jit.jacobian(policy, none).shape == (0, 3, 5)
+    assert [array.shape for array in jit.vjp(policy, none, np.empty((0, 3)))] == [(0, 3), (0, 5)]
+    assert [array.shape for array in jit.jvp(policy, none, none)] == [(0, 3), (0, 3)]
+    assert jit.hessian_vector(policy, none, np.empty((0, 3)), none).shape == (0, 5)
 
 
 # ---- losses and training --------------------------------------------------------------------------------------------
@@ -231,7 +246,7 @@ def gradients(policy, x, t):
 @pytest.mark.parametrize("case", samples.LOSSES)
 @pytest.mark.parametrize("N", [1, 7, 300])
 def test_loss_gradients_are_those_of_the_network_to_the_bit(case, N, dtype, rng):
-    net = network([6, 30, 3], dtype=dtype, standardized=True)
+    net = samples.network([6, 30, 3], dtype=dtype, standardized=True)
     X = rng.standard_normal((N, 6))
     loss, T = samples.targets(case, N, 3, rng)
     value, gradient = net.loss_and_gradient(X, T, loss)
@@ -249,7 +264,7 @@ def test_loss_gradients_are_those_of_the_network_to_the_bit(case, N, dtype, rng)
 
 
 def test_targets_of_one_output_may_be_a_vector_or_a_number(dtype, rng):
-    net = network([4, 5, 1], dtype=dtype)
+    net = samples.network([4, 5, 1], dtype=dtype)
     X, t = rng.standard_normal((9, 4)), rng.standard_normal(9)
     value, gradient = net.loss_and_gradient(X, t, "mse")
     got, vector = jit.loss_gradient(net.freeze(), X, t, "mse")
@@ -273,7 +288,7 @@ OPTIMIZERS = [nbfc.SGD(0.05), nbfc.SGD(0.05, 0.9, nesterov=True), nbfc.Adam(), n
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
 @pytest.mark.parametrize(("case", "size", "clip"), [("mse", 20, None), ("cross_entropy of labels", 300, 0.1)])
 def test_steps_are_those_of_a_trainer_to_the_bit(optimizer, case, size, clip, dtype, rng):
-    net = network([6, 30, 3], dtype=dtype, standardized=True)
+    net = samples.network([6, 30, 3], dtype=dtype, standardized=True)
     trainer = nbfc.Trainer(net, case.split()[0], optimizer, clip_per_sample=clip)
     X = rng.standard_normal((1000, 6))
     _, T = samples.targets(case, 1000, 3, rng)
@@ -294,7 +309,7 @@ def test_steps_are_those_of_a_trainer_to_the_bit(optimizer, case, size, clip, dt
 
 
 def test_a_compiled_learning_rate_is_that_of_the_trainer(dtype, rng):
-    net = network([4, 5, 2], dtype=dtype)
+    net = samples.network([4, 5, 2], dtype=dtype)
     trainer, X = nbfc.Trainer(net, "mse", "sgd"), rng.standard_normal((9, 4))
     state = trainer.freeze()
     state.rule[jit.LEARNING_RATE] = trainer.learning_rate = 0.3
@@ -303,20 +318,75 @@ def test_a_compiled_learning_rate_is_that_of_the_trainer(dtype, rng):
     assert np.array_equal(state.policy.parameters, net.parameters)
 
 
-def test_steps_allocate_nothing(rng, allocations):
-    state, X = nbfc.Trainer(network([4, 5, 2]), "mse", "adam").freeze(20), rng.standard_normal((20, 4))
-    T = X[:, :2].copy()
-    train(state, X, T, 20, 1)
+@pytest.mark.parametrize(("widths", "most", "N"), [([4, 5, 2], 20, 20), ([8, 200, 200, 4], 1672, 1671)])
+def test_steps_allocate_nothing_up_to_the_size_that_was_frozen(widths, most, N, rng, allocations):
+    """The second network's batch is cut into parts at 1672 rows, and takes more memory at 1671, where it is not."""
+    trainer, X = nbfc.Trainer(samples.network(widths), "mse", "adam"), rng.standard_normal((N, widths[0]))
+    state, T = trainer.freeze(most), X[:, : widths[-1]].copy()
+    train(state, X, T, N, 1)
     counts = []
-    for steps in (1, 1, 100):
-        before = allocations()
-        train(state, X, T, 20, steps)
-        counts.append(allocations() - before)
+    for steps in (1, 1, 20):
+        before = allocations().alloc
+        train(state, X, T, N, steps)
+        counts.append(allocations().alloc - before)
     assert counts[2] == counts[1] > 0
 
 
+def test_a_batch_that_is_larger_than_what_was_frozen(dtype, rng):
+    net = samples.network([6, 30, 3], dtype=dtype)
+    trainer, X, T = nbfc.Trainer(net, "mse", "adam"), rng.standard_normal((300, 6)), rng.standard_normal((300, 3))
+    state = trainer.freeze(2)
+    for N in (300, 2, 50):
+        assert jit.train_step(state, X[:N], T[:N]) == trainer.step(X[:N], T[:N])
+    assert np.array_equal(state.policy.parameters, net.parameters)
+
+
+def test_a_step_by_whole_rows_is_that_of_a_trainer(dtype, rng):
+    """Few rows and many parameters: a trainer shares out columns, compiled code goes through them alone."""
+    net = samples.network([6, 300, 3], dtype=dtype)
+    trainer, X, T = nbfc.Trainer(net, "mse", "adam"), rng.standard_normal((50, 6)), rng.standard_normal((50, 3))
+    state = trainer.freeze()
+    for _ in range(3):
+        assert jit.train_step(state, X, T) == trainer.step(X, T)
+    assert np.array_equal(state.policy.parameters, net.parameters)
+
+
+@pytest.mark.parametrize("widths", [[2, 2], [300, 300]])
+def test_a_step_whose_samples_are_the_parameters(widths, dtype):
+    net = samples.network(widths, dtype=dtype)
+    trainer, N = nbfc.Trainer(net, "mse", nbfc.SGD(0.1)), net.parameters.size // widths[0]
+    state, T = trainer.freeze(N), np.ones((N, widths[1]))
+    loss = trainer.step(net.parameters.reshape(N, -1), T)
+    assert jit.train_step(state, state.policy.parameters.reshape(N, -1), T) == loss
+    assert np.array_equal(state.policy.parameters, net.parameters)
+
+
+def test_a_state_can_be_pickled(dtype, rng):
+    trainer, X, T = nbfc.Trainer(samples.network([4, 5, 2], dtype=dtype), "mse", "adam"), *rng.random((2, 9, 4))
+    state = trainer.freeze()
+    again = pickle.loads(pickle.dumps(state))
+    assert again.work.size == state.work.size
+    assert (
+        again.work.ctypes.data % 64 == again.moments.ctypes.data % 64 == again.policy.parameters.ctypes.data % 64 == 0
+    )
+    for _ in range(2):
+        assert jit.train_step(again, X, T[:, :2]) == jit.train_step(state, X, T[:, :2])
+    assert np.array_equal(again.policy.parameters, state.policy.parameters)
+
+
+@njit
+def by_argument(policy, x, t, loss):
+    return jit.loss_gradient(policy, x, t, numba.literally(loss))[0]
+
+
+def test_a_loss_may_be_named_by_an_argument(rng):
+    net, X, T = samples.network([4, 5, 2]), rng.random((9, 4)), rng.random((9, 2))
+    for loss in ("mse", "binary_cross_entropy"):
+        assert by_argument(net.freeze(), X, T, loss) == net.loss_and_gradient(X, T, loss)[0]
+
+
 def test_a_diverging_step_is_not_taken(dtype, rng):
-    net = network([4, 5, 2], dtype=dtype)
+    net = samples.network([4, 5, 2], dtype=dtype)
     state, X = nbfc.Trainer(net, "mse", nbfc.SGD(1e38 if dtype == "float32" else 1e308)).freeze(), np.ones((3, 4))
     with pytest.raises(nbfc.DivergenceError, match="NaN or infinite, so the step was not taken"):
         train(state, X, np.full((3, 2), 1e9), 3, 9)
@@ -346,6 +416,17 @@ def test_decisions_from_logits(dtype, rng):
     assert {jit.sample(np.array([-np.inf, 0, -np.inf], dtype), u) for u in rng.random(9)} == {1}
 
 
+@njit(fastmath=True)
+def quickly(logits):
+    return jit.argmax(logits), jit.softmax(logits)
+
+
+def test_the_fast_mathematics_of_a_function_are_not_those_of_what_it_calls(dtype):
+    j, p = quickly(np.array([1, np.nan, 3], dtype))
+    assert j == 1
+    assert np.isnan(p).all()
+
+
 @pytest.mark.parametrize("u", [-0.1, 1.0, np.nan])
 def test_a_number_that_is_not_uniform(u):
     with pytest.raises(ValueError, match=r"u is no number in \[0, 1\)"):
@@ -358,137 +439,3 @@ def test_logits_without_a_choice(logits):
         jit.sample(np.array(logits), 0.5)
     with pytest.raises(ValueError, match="empty"):
         jit.argmax(np.empty(0))
-
-
-# ---- what is refused ------------------------------------------------------------------------------------------------
-
-POLICY = network([4, 9, 3], dtype="float32").freeze()
-X, Y = np.zeros((5, 4), np.float32), np.zeros((5, 3), np.float32)
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: jit.predict(POLICY, X[:, :3]), "x has another number of columns"),
-        (lambda: jit.predict(POLICY, np.zeros(5)), "x has another number of columns"),
-        (lambda: jit.predict_into(POLICY, X, Y[:4], jit.scratch(POLICY)), "result has another shape"),
-        (lambda: jit.predict_into(POLICY, X[0], X[0], jit.scratch(POLICY)), "result has another shape"),
-        (lambda: jit.predict_into(POLICY, X, Y, np.zeros(3, np.float32)), "scratch is too small"),
-        (lambda: jit.predict(POLICY._replace(parameters=np.zeros(3, np.float32)), X), "do not belong together"),
-        (lambda: jit.predict(POLICY._replace(mean=np.zeros(4)), X), "do not belong together"),
-        (lambda: jit.predict(POLICY._replace(mean=np.zeros(3), deviation=np.ones(3)), X), "do not belong together"),
-        (
-            lambda: jit.predict_into(POLICY._replace(layers=POLICY.layers[:0]), X, Y, np.zeros(99, np.float32)),
-            "do not belong together",
-        ),
-        (lambda: jit.jacobian(POLICY, X[:, :3]), "x has another number of columns"),
-        (lambda: jit.vjp(POLICY, X, X), "v, w or t has another shape"),
-        (lambda: jit.jvp(POLICY, X, Y), "v, w or t has another shape"),
-        (lambda: jit.hessian_vector(POLICY, X, Y[:4], X), "v, w or t has another shape"),
-        (lambda: jit.loss_gradient(POLICY, X, X, "mse"), "v, w or t has another shape"),
-        (lambda: jit.loss_gradient(POLICY, X[:0], Y[:0], "mse"), "x has no rows"),
-        (lambda: jit.loss_gradient(POLICY, X, np.arange(5), "cross_entropy"), "label lies outside"),
-        (lambda: jit.loss_gradient(POLICY, X[0], -1, "cross_entropy"), "label lies outside"),
-        (lambda: jit.loss_gradient(POLICY, X, np.zeros(5, int), "mse"), "label lies outside"),
-        (lambda: jit.loss_gradient(POLICY, X, Y, "cross_entropy"), "outside what the loss takes"),
-        (lambda: jit.loss_gradient(POLICY, X, Y + 2, "binary_cross_entropy"), "outside what the loss takes"),
-        (lambda: jit.loss_gradient(POLICY, X, Y, "rmse"), "loss is 'rmse'"),
-    ],
-)
-def test_wrong_values_are_refused_in_compiled_code(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
-
-
-@njit
-def by_name(policy, x, t, loss):
-    return jit.loss_gradient(policy, x, t, loss)
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: predicted(POLICY, np.zeros(4, int)), r"x is array\(int64.*such as x.astype\(np.float32\)"),
-        (lambda: predicted(POLICY, np.zeros((1, 1, 4))), "x is array"),
-        (lambda: predicted((1, 2), X), r"policy is UniTuple.*expected what net.freeze\(\) returns"),
-        (lambda: predicted(POLICY._replace(layers=np.zeros((2, 6))), X), "policy is Policy"),
-        (lambda: predict_often(POLICY, X[0], np.zeros(3), np.zeros(99, np.float32), 1), "y is array.*float32"),
-        (lambda: predict_often(POLICY, X[0], Y, np.zeros(99, np.float32), 1), "y is array.*float32"),
-        (lambda: predict_often(POLICY, X[0], Y[0, ::2], np.zeros(99, np.float32), 1), "y is array.*C-contiguous"),
-        (lambda: predict_often(POLICY, X[0], Y[0], np.zeros(99), 1), "scratch is array"),
-        (lambda: jit.vjp(POLICY, X, Y[0]), "v has 1 axes and x has 2"),
-        (lambda: by_name(POLICY, X, Y, "mse"), "loss is unicode_type.*numba.literally"),
-        (lambda: gradients(POLICY, X, np.zeros(5, np.int32)), "targets are array.*int64 labels"),
-        (lambda: train(POLICY, X, Y, 5, 1), r"state is Policy.*expected what trainer.freeze\(\) returns"),
-        (lambda: jit.argmax(Y), "logits are array"),
-    ],
-)
-def test_wrong_types_are_refused_where_functions_are_compiled(call, message):
-    with pytest.raises(TypingError, match=f"(?s){message}"):
-        call()
-
-
-def test_trainers_refuse_what_is_no_state_of_theirs():
-    trainer = nbfc.Trainer(network([4, 9, 3]), "mse", "adam")
-    with pytest.raises(TypeError, match="state is a tuple"):
-        trainer.restore((1, 2))
-    with pytest.raises(ValueError, match=r"state.moments has shape \(1, 75\): expected \(3, 75\)"):
-        trainer.restore(nbfc.Trainer(network([4, 9, 3]), "mse", "sgd").freeze())
-    with pytest.raises(ValueError, match="batch_size is 0"):
-        trainer.freeze(0)
-    with pytest.raises(ValueError, match=r"noise_multiplier is 1\.0: expected 0"):
-        nbfc.Trainer(network([4, 9, 3]), "mse", "adam", clip_per_sample=1.0, noise_multiplier=1.0).freeze()
-
-
-# ---- users' functions on disk ---------------------------------------------------------------------------------------
-
-USER = """
-import numpy as np, nbfc, sys
-from numba import njit, prange
-from pathlib import Path
-FOLDER = {folder!r}
-Path(FOLDER, "user.py").write_text('''
-import numpy as np, nbfc
-from numba import njit, prange
-
-@njit(cache=True)
-def one(policy, x):
-    return nbfc.jit.predict(policy, x)
-
-@njit(cache=True, parallel=True)
-def many(policy, X):
-    sums = np.empty(len(X))
-    for i in prange(len(X)):
-        y = np.empty(3)
-        nbfc.jit.predict_into(policy, X[i], y, nbfc.jit.scratch(policy))
-        sums[i] = y.sum() + nbfc.jit.jacobian(policy, X[i]).sum()
-    return sums
-''') if not Path(FOLDER, "user.py").exists() else None
-sys.path.insert(0, FOLDER)
-import user
-net = nbfc.MLP([4, 9, 3], dtype="float64", seed=0)
-policy, X = net.freeze(), np.random.default_rng(0).random((50, 4))
-assert np.array_equal(user.one(policy, X[0]), net.predict(X)[0])
-np.testing.assert_allclose(user.many(policy, X), net.predict(X).sum(1) + net.jacobian(X).sum((1, 2)))
-print(*("loaded" if f.stats.cache_hits else "compiled" for f in (user.one, user.many)))
-"""
-
-
-def test_users_functions_are_kept_on_disk_and_compiled_anew_when_calls_change(python, tmp_path):
-    import shutil
-    from pathlib import Path
-
-    copy = tmp_path / "copy"
-    shutil.copytree(Path(nbfc.__file__).parent, copy / "nbfc", ignore=shutil.ignore_patterns("__pycache__"))
-    environment = {"PYTHONPATH": str(copy), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
-    code = USER.format(folder=str(tmp_path))
-    assert python(code, **environment).split() == ["compiled", "compiled"]
-    assert python(code, **environment).split() == ["loaded", "loaded"]
-    # Kernels that are no longer on disk, as in a new environment, are compiled before a thread calls them.
-    shutil.rmtree(next((tmp_path / "cache").glob("kernels_*")))
-    assert python(code, **environment).split() == ["loaded", "loaded"]
-    # A version whose kernels take other arguments: what users compiled is no longer called.
-    frozen = copy / "nbfc" / "kernels" / "frozen.py"
-    frozen.write_text(frozen.read_text().replace("Block", "Piece"))
-    assert python(code, **environment).split() == ["compiled", "compiled"]
-    assert python(code, **environment).split() == ["loaded", "loaded"]

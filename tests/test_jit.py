@@ -99,7 +99,8 @@ def test_without_a_cache_folder_it_compiles_and_says_so_once(copied, tmp_path):
     """No folder can be made below a file: this holds for root too, who may write to read-only folders."""
     package, run = copied
     (tmp_path / "file").write_text("")
-    (package / "kernels" / "__pycache__").write_text("")
+    for folder in ("kernels", "jit"):
+        (package / folder / "__pycache__").write_text("")
     value, how, warned = run(NUMBA_CACHE_DIR=f"{tmp_path}/file/cache", XDG_CACHE_HOME=f"{tmp_path}/file")
     assert (value, how) == (1.0, "compiled")
     assert warned.startswith("1 nbfc: no compiled code is kept on disk, so each process compiles anew")
@@ -117,7 +118,9 @@ from numba.core.dispatcher import Dispatcher
 import sys
 kernels = [value for name, module in list(sys.modules.items()) if name.startswith("nbfc")
            for value in vars(module).values() if isinstance(value, Dispatcher)]
-assert len(kernels) > 15
+from nbfc.kernels._addresses import _kernels
+kernels += [kernel.dispatcher for kernel, _ in _kernels.values()]
+assert len(kernels) > 50
 assert not any(kernel.signatures for kernel in kernels)
 assert not numba.np.ufunc.parallel._is_initialized
 """
@@ -160,7 +163,6 @@ def test_imports_run_one_way():
             if parts[0] in ("__main__", "commands", "examples"):
                 continue  # these use the package as its users do
             assert rank.get(name, -1) >= rank[parts[0]], f"{'.'.join(parts)} imports {name}"
-            assert parts != ("kernels", "_jit"), f"_jit imports {name}"
 
 
 def test_no_file_holds_two_ideas():

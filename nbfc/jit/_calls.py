@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
@@ -13,26 +14,57 @@ from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
 
-from nbfc.kernels._jit import REALS, KernelCache
-from nbfc.kernels.frozen import Policy, write_network, write_place
+from nbfc.kernels._addresses import REALS
+from nbfc.kernels._cache import keep_on_disk
+from nbfc.kernels.frozen import Policy
+from nbfc.kernels.passed import write_network, write_place
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def callable_from_python(function: Function) -> Function:
     """Let a function for compiled code, whose body is an overload, be called from Python too."""
+    signature = inspect.signature(function)
 
-    @numba.njit
-    def compiled(*args: Any) -> Any:
+    def call(*args: Any) -> Any:
         return from_python(*args)
 
-    compiled._cache = KernelCache(compiled.py_func)
+    for name in ("__module__", "__name__", "__qualname__"):  # which give it a place of its own on disk
+        setattr(call, name, getattr(function, name))
+    compiled = numba.njit(call)
+    keep_on_disk(compiled)
 
     @wraps(function)
     def from_python(*args: Any, **keywords: Any) -> Any:
-        return compiled(*args, **keywords)
+        if keywords:
+            args = signature.bind(*args, **keywords).args
+        check_byte_order(args)
+        return compiled(*args)
 
     return from_python  # type: ignore[return-value]
+
+
+def body_of(function: Any, **options: Any) -> Any:
+    """Give a function for compiled code its body, as `numba.extending.overload` does.
+
+    It is compiled without the fast mathematics that the calling function may have, which would lose NaN.
+    """
+    return overload(function, jit_options={"fastmath": False}, **options)
+
+
+def check_byte_order(values: Any) -> None:
+    """Raise a TypingError where an array is not in the machine's byte order.
+
+    Numba would take it as if it were, once it has compiled the function for one that is.
+    """
+    for value in values:
+        if isinstance(value, tuple):
+            check_byte_order(value)
+        elif isinstance(value, np.ndarray) and not value.dtype.isnative:
+            raise TypingError(
+                f"nbfc.jit: an array has dtype {value.dtype.str!r}: expected the machine's byte order, such as "
+                "array.astype(np.float32)."
+            )
 
 
 # ---- types, checked where a function is compiled --------------------------------------------------------------------

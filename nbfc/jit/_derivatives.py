@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba.extending import overload, register_jitable
+from numba.extending import register_jitable
 
 from nbfc._arrays import Array
 from nbfc.jit._calls import (
+    body_of,
     callable_from_python,
     caller,
     check_direction,
@@ -16,11 +17,12 @@ from nbfc.jit._calls import (
     rows_of,
 )
 from nbfc.kernels import frozen_derivatives
-from nbfc.kernels.frozen import Policy, write_block, write_integer, write_network, write_samples
-from nbfc.kernels.frozen_derivatives import HESSIAN_VECTOR, JVP, VJP
+from nbfc.kernels.frozen import Policy
+from nbfc.kernels.frozen_derivatives import HESSIAN_VECTOR, JACOBIAN, JVP, VJP
 from nbfc.kernels.layers import N_IN, N_OUT
+from nbfc.kernels.passed import write_block, write_integer, write_network, write_samples
 
-_work_size = caller(frozen_derivatives.work_size, write_network, write_integer)
+_work_size = caller(frozen_derivatives.work_size, write_integer, write_network, *[write_samples] * 3)
 _derivative = caller(
     frozen_derivatives.derivative, write_integer, write_network, *[write_samples] * 3, *[write_block] * 3
 )
@@ -47,26 +49,28 @@ def jacobian(policy: Policy, x: Array) -> Array:  # type: ignore[empty-body]
     """
 
 
-@overload(jacobian)
+@body_of(jacobian)
 def _overload_jacobian(policy, x):
     dtype = dtype_of(policy)
     check_samples(x)
     one = x.ndim == 1
 
     def implementation(policy, x):
+        work = np.empty(_work_size(JACOBIAN, policy, x, None, None), dtype)
         n_in, n_out = policy.layers[0, N_IN], policy.layers[-1, N_OUT]
         J = np.empty((rows_of(x) * n_out, n_in), dtype)
-        _jacobian(policy, x, J, np.empty(_work_size(policy, 1), dtype))
+        _jacobian(policy, x, J, work)
         return J if one else J.reshape(rows_of(x), n_out, n_in)
 
     return implementation
 
 
 @register_jitable
-def _with_outputs(which, policy, x, u, v, n, dtype):
-    """Return the outputs for x, and a derivative of n numbers for each sample."""
-    y, result = empty_like(x, policy.layers[-1, N_OUT], dtype), empty_like(x, n, dtype)
-    work = np.empty(_work_size(policy, rows_of(x)), dtype)
+def _with_outputs(which, policy, x, u, v, dtype):
+    """Return the outputs for x, and one derivative for each sample."""
+    work = np.empty(_work_size(which, policy, x, u, v), dtype)
+    n_in, n_out = policy.layers[0, N_IN], policy.layers[-1, N_OUT]
+    y, result = empty_like(x, n_out, dtype), empty_like(x, n_out if which == JVP else n_in, dtype)
     _derivative(which, policy, x, u, v, y, result, work)
     return y, result
 
@@ -92,13 +96,13 @@ def vjp(policy: Policy, x: Array, v: Array) -> tuple[Array, Array]:  # type: ign
     """
 
 
-@overload(vjp)
+@body_of(vjp)
 def _overload_vjp(policy, x, v):
     dtype = dtype_of(policy)
     check_samples(x)
     check_direction(v, x, "v")
 
-    return lambda policy, x, v: _with_outputs(VJP, policy, x, v, None, policy.layers[0, N_IN], dtype)
+    return lambda policy, x, v: _with_outputs(VJP, policy, x, v, None, dtype)
 
 
 @callable_from_python
@@ -121,13 +125,13 @@ def jvp(policy: Policy, x: Array, v: Array) -> tuple[Array, Array]:  # type: ign
     """
 
 
-@overload(jvp)
+@body_of(jvp)
 def _overload_jvp(policy, x, v):
     dtype = dtype_of(policy)
     check_samples(x)
     check_direction(v, x, "v")
 
-    return lambda policy, x, v: _with_outputs(JVP, policy, x, None, v, policy.layers[-1, N_OUT], dtype)
+    return lambda policy, x, v: _with_outputs(JVP, policy, x, None, v, dtype)
 
 
 @callable_from_python
@@ -153,7 +157,7 @@ def hessian_vector(policy: Policy, x: Array, w: Array, v: Array) -> Array:  # ty
     """
 
 
-@overload(hessian_vector)
+@body_of(hessian_vector)
 def _overload_hessian_vector(policy, x, w, v):
     dtype = dtype_of(policy)
     check_samples(x)
@@ -161,8 +165,8 @@ def _overload_hessian_vector(policy, x, w, v):
     check_direction(v, x, "v")
 
     def implementation(policy, x, w, v):
+        work = np.empty(_work_size(HESSIAN_VECTOR, policy, x, w, v), dtype)
         result = empty_like(x, policy.layers[0, N_IN], dtype)
-        work = np.empty(_work_size(policy, rows_of(x)), dtype)
         _derivative(HESSIAN_VECTOR, policy, x, w, v, None, result, work)
         return result
 

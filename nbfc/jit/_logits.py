@@ -7,11 +7,10 @@ import math
 import numpy as np
 from numba import types
 from numba.core.errors import TypingError
-from numba.extending import overload
 
 from nbfc._arrays import Array
-from nbfc.jit._calls import callable_from_python
-from nbfc.kernels._jit import REALS
+from nbfc.jit._calls import body_of, callable_from_python
+from nbfc.kernels._addresses import REALS, belongs_to_these_sources
 
 
 def _check_logits(logits):
@@ -24,11 +23,12 @@ def argmax(logits: Array) -> int:  # type: ignore[empty-body]
     """Return the place of the largest of the outputs (n,) for one sample: the first of them, or of a NaN."""
 
 
-@overload(argmax)
+@body_of(argmax)
 def _argmax(logits):
     _check_logits(logits)
 
     def implementation(logits):
+        belongs_to_these_sources()
         if logits.shape[0] == 0:
             raise ValueError("nbfc.jit: logits are empty: expected at least one")
         best = 0
@@ -47,7 +47,7 @@ def softmax(logits: Array) -> Array:  # type: ignore[empty-body]
     """Return exp(y_j) / Σ exp(y) for the outputs (n,) of one sample: probabilities, of the same dtype."""
 
 
-@overload(softmax)
+@body_of(softmax)
 def _softmax(logits):
     _check_logits(logits)
 
@@ -87,9 +87,11 @@ def sample(logits: Array, u: float) -> int:  # type: ignore[empty-body]
     """
 
 
-@overload(sample)
+@body_of(sample)
 def _sample(logits, u):
     _check_logits(logits)
+    if not isinstance(u, (types.Float, types.Integer)):
+        raise TypingError(f"nbfc.jit: u is {u}: expected a uniform random number, such as rng.random().")
 
     def implementation(logits, u):
         highest = float(logits[argmax(logits)])

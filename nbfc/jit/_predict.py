@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 from numba import types
-from numba.extending import lower_builtin, overload, type_callable
+from numba.core.errors import TypingError
+from numba.extending import lower_builtin, type_callable
 
 from nbfc._arrays import Array
 from nbfc.jit._calls import (
+    body_of,
     callable_from_python,
     caller,
     check_result,
@@ -17,15 +19,16 @@ from nbfc.jit._calls import (
     dtype_of,
     empty_like,
     real_of,
-    rows_of,
     write_call,
 )
 from nbfc.kernels import frozen
-from nbfc.kernels.frozen import Policy, write_block, write_integer, write_network, write_samples
+from nbfc.kernels.frozen import Policy
 from nbfc.kernels.layers import N_OUT
+from nbfc.kernels.passed import write_block, write_integer, write_network, write_samples
 
 _INTO = write_network, write_samples, write_block, write_block
 _scratch_size = caller(frozen.scratch_size, write_network, write_integer)
+_scratch_for = caller(frozen.scratch_for, write_network, write_samples)
 
 
 @callable_from_python
@@ -36,17 +39,25 @@ def scratch(policy: Policy, rows: int = 1) -> Array:  # type: ignore[empty-body]
     ----------
     policy : Policy
     rows : int
-        A call with more samples takes so many after the other. More than 256 gain nothing.
+        A call with more samples takes at least half as many at a time. More than 256 gain nothing.
 
     Returns
     -------
     (size,), of the network's dtype
+
+    Raises
+    ------
+    ValueError
+        If `rows` is below 1.
     """
 
 
-@overload(scratch)
+@body_of(scratch)
 def _scratch(policy, rows=1):
     dtype = dtype_of(policy)
+    number = getattr(rows, "value", rows)  # the default comes as it is
+    if not isinstance(number, (int, types.Integer)):
+        raise TypingError(f"nbfc.jit: rows is {rows}: expected a whole number.")
     return lambda policy, rows=1: np.empty(_scratch_size(policy, rows), dtype)
 
 
@@ -60,14 +71,15 @@ def predict_into(policy: Policy, x: Array, y: Array, scratch: Array) -> None:
     x : (n_in,) or (N, n_in), float32 or float64
         One sample, or one a row, of any layout.
     y : (n_out,) or (N, n_out), of the network's dtype
-        C-contiguous. It may be x, but a part of x only if each sample lies in its own outputs.
+        C-contiguous. It may be x itself where the network has no more outputs than inputs, and for one sample any
+        memory; otherwise it has memory of its own.
     scratch : (size,), of the network's dtype
         From ``scratch(policy)``. Each thread needs its own.
 
     Raises
     ------
     ValueError
-        If a shape does not fit, or `scratch` is too small.
+        If a shape does not fit, `scratch` is too small, or y shares memory with x otherwise.
     """
 
 
@@ -112,14 +124,15 @@ def predict(policy: Policy, x: Array) -> Array:  # type: ignore[empty-body]
     """
 
 
-@overload(predict)
+@body_of(predict)
 def _predict(policy, x):
     dtype = dtype_of(policy)
     check_samples(x)
 
     def implementation(policy, x):
+        memory = np.empty(_scratch_for(policy, x), dtype)  # first, as it looks at both
         y = empty_like(x, policy.layers[-1, N_OUT], dtype)
-        predict_into(policy, x, y, scratch(policy, rows_of(x)))
+        predict_into(policy, x, y, memory)
         return y
 
     return implementation

@@ -2,51 +2,54 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import types
 from numba.core.errors import TypingError
-from numba.extending import overload
 
 from nbfc._arrays import Array
 from nbfc._checks import choice
-from nbfc.jit._calls import callable_from_python, caller, check_result, check_samples, dtype_of, real_of, rows_of
+from nbfc.jit._calls import body_of, callable_from_python, caller, check_result, check_samples, dtype_of, real_of
 from nbfc.kernels import frozen_training
-from nbfc.kernels._jit import REALS
-from nbfc.kernels.frozen import (
-    Policy,
+from nbfc.kernels._addresses import REALS
+from nbfc.kernels.frozen import Policy
+from nbfc.kernels.frozen_training import State
+from nbfc.kernels.passed import (
     write_block,
+    write_column,
     write_integer,
     write_labels,
     write_network,
     write_samples,
     write_targets,
 )
-from nbfc.kernels.frozen_training import State
 from nbfc.kernels.updates import CODE, KEEP, LENGTH
 from nbfc.losses import LOSSES
 
-_work_size = caller(frozen_training.work_size, write_network, write_integer)
-_step = caller(
-    frozen_training.train_step,
-    write_network,
-    write_samples,
-    write_labels,
-    write_targets,
-    write_integer,
-    *[write_block] * 3,
-    number=True,
-)
+
+def _callers(write_floats: Any) -> tuple[Any, Any]:
+    """Return what calls the kernels for memory and for a step, on targets as `write_floats` takes them."""
+    batch = write_network, write_samples, write_labels, write_floats, write_integer
+    size = caller(frozen_training.work_size, *batch)
+    return size, caller(frozen_training.train_step, *batch, *[write_block] * 3, number=True)
 
 
-def _check_targets(t, x):
+_BY_ROWS, _BY_COLUMN = _callers(write_targets), _callers(write_column)
+
+
+def _callers_for(t: Any, x: Any) -> tuple[Any, Any]:
+    """Return `_callers` for targets and samples of these types; raise a TypingError where they do not fit."""
     check_samples(x)
     kinds = t.dtype if isinstance(t, types.Array) else t
-    axes = t.ndim if isinstance(t, types.Array) else 0
+    axes = 0
+    if isinstance(t, types.Array):
+        axes = t.ndim or -1  # no number
     by_label = kinds == types.int64 or (axes == 0 and isinstance(kinds, types.Integer))
     if by_label and axes == x.ndim - 1 and (axes == 0 or t.layout == "C"):
-        return
+        return _BY_ROWS
     if kinds in REALS and axes in (x.ndim, x.ndim - 1):
-        return
+        return _BY_ROWS if axes in (0, x.ndim) else _BY_COLUMN
     raise TypingError(
         f"nbfc.jit: targets are {t} for x {x}: expected floats, a vector for each sample (or a number, where the "
         "network has one output), or contiguous int64 labels, one for each sample, such as t.astype(np.int64)."
@@ -63,7 +66,7 @@ def loss_gradient(policy: Policy, x: Array, t: Array, loss: str) -> tuple[float,
         One sample, or one a row; N ≥ 1.
     t
         Targets, as the loss takes them (``nbfc.losses``): for one sample a vector (n_out,) or a label, for several rows
-        (N, n_out) or labels (N,). Floats, or labels int64.
+        (N, n_out) or labels (N,). Floats of any layout, or contiguous int64 labels.
     loss : {"mse", "cross_entropy", "binary_cross_entropy"}
         In compiled code a constant: written there, or made one by ``numba.literally``.
 
@@ -85,21 +88,20 @@ def _loss_gradient(policy, x, t, code):
     """`loss_gradient` by the loss's code."""
 
 
-@overload(_loss_gradient)
+@body_of(_loss_gradient)
 def _overload_by_code(policy, x, t, code):
-    dtype = dtype_of(policy)
-    _check_targets(t, x)
+    dtype, (work_size, step) = dtype_of(policy), _callers_for(t, x)
 
     def implementation(policy, x, t, code):
+        work = np.empty(work_size(policy, x, t, t, code), dtype)
         gradient, rule = np.empty((1, policy.parameters.shape[0]), dtype), np.zeros(LENGTH)
         rule[CODE] = KEEP
-        work = np.empty(_work_size(policy, rows_of(x)), dtype)
-        return _step(policy, x, t, t, code, gradient, rule, work), gradient[0]
+        return step(policy, x, t, t, code, gradient, rule, work), gradient[0]
 
     return implementation
 
 
-@overload(loss_gradient, prefer_literal=True)
+@body_of(loss_gradient, prefer_literal=True)
 def _overload_loss_gradient(policy, x, t, loss):
     if not isinstance(loss, types.StringLiteral) or loss.literal_value not in LOSSES:
         raise TypingError(
@@ -115,7 +117,8 @@ def train_step(state: State, X: Array, y: Array) -> float:  # type: ignore[empty
     """Take one optimizer step on a batch, as ``Trainer.step`` does to the bit; return the mean loss before it.
 
     It updates ``state.policy.parameters``, ``state.moments`` and the step's number in ``state.rule``. Nothing is
-    allocated for batches up to the size that ``trainer.freeze`` was told.
+    allocated for batches up to the size that ``trainer.freeze`` was told. The learning rate may be changed between
+    steps: ``state.rule[nbfc.jit.LEARNING_RATE] *= 0.99``.
 
     Parameters
     ----------
@@ -133,13 +136,14 @@ def train_step(state: State, X: Array, y: Array) -> float:  # type: ignore[empty
     Raises
     ------
     DivergenceError
-        If that loss, or a parameter after the step, is NaN or infinite. The parameters are then as they were.
+        If that loss, or a parameter after the step, is NaN or infinite. The parameters are then as they were; the
+        moments may not be, so go on with a new state.
     ValueError
         If a shape does not fit, or a target lies outside what the loss takes.
     """
 
 
-@overload(train_step)
+@body_of(train_step)
 def _overload_train_step(state, X, y):
     if not (isinstance(state, types.NamedTuple) and state.instance_class is State):
         raise TypingError(f"nbfc.jit: state is {state}: expected what trainer.freeze() returns.")
@@ -149,12 +153,12 @@ def _overload_train_step(state, X, y):
     check_result(rule, "state.rule", types.float64, 1)
     check_result(work, "state.work", real, 1)
     check_result(policy.types[1], "state.policy.parameters", real, 1)
-    _check_targets(y, X)
+    work_size, step = _callers_for(y, X)
 
     def implementation(state, X, y):
-        work, needed = state.work, _work_size(state.policy, rows_of(X))
+        work, needed = state.work, work_size(state.policy, X, y, y, state.loss)
         if work.shape[0] < needed:
             work = np.empty(needed, dtype)
-        return _step(state.policy, X, y, y, state.loss, state.moments, state.rule, work)
+        return step(state.policy, X, y, y, state.loss, state.moments, state.rule, work)
 
     return implementation

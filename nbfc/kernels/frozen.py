@@ -1,23 +1,22 @@
 """A network as users' compiled code holds it, and its outputs from there (see ``exported``).
 
-Everything comes as addresses and lengths, so that a call passes a few integers and counts no references. Samples may be
-float32 or float64 and of any layout: unless they are just as the first layer takes them they are copied to `scratch`,
-and standardised on the way.
+Samples may be float32 or float64 and of any layout: unless they are just as the first layer takes them they are copied
+to `scratch`, and standardised on the way.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import typeof, types
-from numba.core import cgutils
+from numba import types
 
 from nbfc._arrays import Array, aligned_copy
-from nbfc.kernels._jit import REALS, inlined, kernel
-from nbfc.kernels.exported import INPUTS_FAULT, POLICY_FAULT, RESULT_FAULT, SCRATCH_FAULT, exported
-from nbfc.kernels.layers import COLUMNS, N_IN, N_OUT, number_of_parameters
+from nbfc.kernels._jit import inlined, kernel
+from nbfc.kernels.elementwise import ACTIVATIONS
+from nbfc.kernels.exported import NO_ROWS, POLICY_FAULT, SCRATCH_SIZE, X_COLUMNS, Y_PLACE, Y_SHAPE, exported
+from nbfc.kernels.layers import ACTIVATION, BIAS_AT, COLUMNS, N_IN, N_OUT, OUTPUTS_AT, WEIGHTS_AT, number_of_parameters
 from nbfc.kernels.memory import matrix_of, quotient, read, rounded, size_of, vector_of, write
+from nbfc.kernels.passed import BLOCK, NETWORK, SAMPLES
 from nbfc.kernels.prediction import predict_row, predict_share, size_of_buffer
-from nbfc.kernels.vectors import INT
 from nbfc.kernels.workspace import ROWS
 
 
@@ -50,40 +49,8 @@ def policy_of(layers: Array, parameters: Array, mean: Array | None, deviation: A
     return Policy(layers.copy(), aligned_copy(parameters), *scaling)
 
 
-class Network(NamedTuple):
-    """A policy's arrays: addresses, and the numbers of layers, of parameters, and of inputs if standardised or 0."""
-
-    layers: int
-    depth: int
-    parameters: int
-    size: int
-    mean: int
-    deviation: int
-    standardised: int
-
-
-class Samples(NamedTuple):
-    """Rows of float32 or float64 (`double`), which lie `row` bytes apart, and their entries `column` bytes."""
-
-    address: int
-    rows: int
-    columns: int
-    row: int
-    column: int
-    double: int
-
-
-class Block(NamedTuple):
-    """A contiguous matrix of the network's dtype."""
-
-    address: int
-    rows: int
-    columns: int
-
-
-NETWORK, SAMPLES, BLOCK = (typeof(kind(*[0] * len(kind._fields))) for kind in (Network, Samples, Block))
-
 FLOAT32, INT64 = np.float32(0), np.int64(0)
+KINDS = len(ACTIVATIONS)
 
 # ---- kernels --------------------------------------------------------------------------------------------------------
 
@@ -94,23 +61,25 @@ def predict(net, x, y, scratch, number):
     """Y (N, n_out) = the network's outputs for x (N, n_in), by as many rows at a time as `scratch` is enough for."""
     if not fits(net):
         return -POLICY_FAULT
-    layers = table_of(net)
+    layers, size = table_of(net), size_of(number)
     n_in, n_out = layers[0, N_IN], layers[-1, N_OUT]
     if x.columns != n_in:
-        return -INPUTS_FAULT
+        return -X_COLUMNS
     if not is_like(y, x.rows, n_out):
-        return -RESULT_FAULT
-    size, most = size_of(number), max(1, min(ROWS, x.rows))
+        return -Y_SHAPE
+    if x.rows > 1 and not may_be(x, y, size):
+        return -Y_PLACE
+    plain = net.standardised == 0 and is_plain(x, size)
+    most = max(1, min(ROWS, x.rows))
     while size_of_scratch(layers, most) > scratch.columns:
         most //= 2
         if most == 0:
-            return -SCRATCH_FAULT
+            return -SCRATCH_SIZE
     buffers = 2 * size_of_buffer(layers, most)
     for r in range(0, x.rows, most):
         rows = min(most, x.rows - r)
         source, target = x.address + r * x.row, y.address + r * n_out * size
-        plain = net.standardised == 0 and is_plain(x, size)
-        if not plain or overlap(source, rows * n_in * size, target, rows * n_out * size):
+        if not plain or overlap(source, source + rows * n_in * size, target, target + rows * n_out * size):
             source = scratch.address + buffers * size
             copy_samples(net, x, r, rows, source, net.standardised > 0, number)
         if rows == 1:
@@ -126,7 +95,17 @@ def predict(net, x, y, scratch, number):
 @kernel(once=lambda real: (NETWORK, types.intp, real))
 def scratch_size(net, rows, number):
     """Return how many entries `scratch` has for so many rows."""
-    return size_of_scratch(table_of(net), max(1, min(ROWS, rows))) if fits(net) else -POLICY_FAULT
+    if rows < 1:
+        return -NO_ROWS
+    return size_of_scratch(table_of(net), min(ROWS, rows)) if is_whole(net) else -POLICY_FAULT
+
+
+@exported
+@kernel(once=lambda real: (NETWORK, SAMPLES, real))
+def scratch_for(net, x, number):
+    """Return how many entries `scratch` has for samples x, which are looked at."""
+    fault = fault_of(net, x)
+    return size_of_scratch(table_of(net), max(1, min(ROWS, x.rows))) if fault == 0 else -fault
 
 
 @kernel
@@ -136,13 +115,41 @@ def size_of_scratch(layers, rows):
 
 
 @kernel
+def fault_of(net, x):
+    """Return what is wrong with a policy, or with samples for it, or 0."""
+    if not is_whole(net):
+        return POLICY_FAULT
+    return 0 if x.columns == table_of(net)[0, N_IN] else X_COLUMNS
+
+
+@kernel
 def fits(net):
-    """Return whether a policy's arrays have the lengths that its layers say."""
-    if net.depth < 1:
+    """Return whether a policy's other arrays have the lengths that its layers say."""
+    if net.depth < 1 or net.columns != COLUMNS:
         return False
     layers = table_of(net)
     right = net.standardised == 0 or net.standardised == layers[0, N_IN]
     return right and net.size == number_of_parameters(layers)
+
+
+@kernel
+def is_whole(net):
+    """Return whether a policy fits, and its layers are one after the other.
+
+    A tenth of a small prediction's time, so it is asked where memory is made.
+    """
+    if not fits(net):
+        return False
+    layers = table_of(net)
+    columns, parameters, outputs, right = layers[0, N_IN], 0, 0, layers[0, N_IN] > 0
+    for layer in range(net.depth):
+        n_in, n_out, activation = layers[layer, N_IN], layers[layer, N_OUT], layers[layer, ACTIVATION]
+        right &= (n_in == columns) & (n_out > 0) & (activation >= 0) & (activation < KINDS)
+        right &= (layers[layer, WEIGHTS_AT] == parameters) & (layers[layer, OUTPUTS_AT] == outputs)
+        parameters += n_in * n_out
+        right &= layers[layer, BIAS_AT] == parameters
+        parameters, outputs, columns = parameters + n_out, outputs + n_out, n_out
+    return right
 
 
 @kernel
@@ -158,9 +165,27 @@ def is_plain(x, size):
 
 
 @kernel
-def overlap(first, bytes_of_first, second, bytes_of_second):
+def span(x):
+    """Return the addresses between which samples lie."""
+    along, down, size = x.row * (x.rows - 1), x.column * (x.columns - 1), 8 if x.double else 4
+    return x.address + min(0, along) + min(0, down), x.address + max(0, along) + max(0, down) + size
+
+
+@kernel
+def may_be(x, y, size):
+    """Return whether the outputs of several rows of x may be written to y.
+
+    They may take the place of rows that lie just so: each block of them is read first, and the next one lies behind it.
+    """
+    start, stop = span(x)
+    in_place = x.address == y.address and is_plain(x, size) and y.columns <= x.columns
+    return in_place or not overlap(start, stop, y.address, y.address + y.rows * y.columns * size)
+
+
+@kernel
+def overlap(start, stop, other_start, other_stop):
     """Return whether two pieces of memory share any."""
-    return first < second + bytes_of_second and second < first + bytes_of_first
+    return start < other_stop and other_start < stop
 
 
 @kernel
@@ -192,76 +217,3 @@ def table_of(net):
 def parameters_of(net, number):
     """Return the flat vector."""
     return vector_of(net.parameters, net.size, number)
-
-
-# ---- users' arrays, in their compiled code --------------------------------------------------------------------------
-
-
-def write_network(context, builder, kind, policy):
-    """Write what makes a `Network` of a policy's value."""
-    arrays = [
-        context.make_array(part)(context, builder, builder.extract_value(policy, index))
-        for index, part in enumerate(kind.types)
-    ]
-    layers, parameters, mean, deviation = (builder.ptrtoint(array.data, INT) for array in arrays)
-    depth, size, means, deviations = (cgutils.unpack_tuple(builder, array.shape)[0] for array in arrays)
-    same = builder.icmp_signed("==", means, deviations)
-    standardised = builder.select(same, means, INT(-1))
-    return context.make_tuple(builder, NETWORK, [layers, depth, parameters, size, mean, deviation, standardised])
-
-
-def write_samples(context, builder, kind, array):
-    """Write what makes `Samples` of a vector or a matrix of floats, of any layout, or of None."""
-    if kind == types.none:
-        return context.make_tuple(builder, SAMPLES, [INT(0)] * 6)
-    array = context.make_array(kind)(context, builder, array)
-    shape, strides = cgutils.unpack_tuple(builder, array.shape), cgutils.unpack_tuple(builder, array.strides)
-    if kind.ndim == 1:
-        shape, strides = [INT(1), *shape], [INT(0), *strides]
-    double = INT(int(kind.dtype == types.float64))
-    return context.make_tuple(builder, SAMPLES, [builder.ptrtoint(array.data, INT), *shape, *strides, double])
-
-
-def write_block(context, builder, kind, array):
-    """Write what makes a `Block` of a contiguous vector or matrix, or of None."""
-    if kind == types.none:
-        return context.make_tuple(builder, BLOCK, [INT(0)] * 3)
-    array = context.make_array(kind)(context, builder, array)
-    shape = cgutils.unpack_tuple(builder, array.shape)
-    return context.make_tuple(builder, BLOCK, [builder.ptrtoint(array.data, INT), *[INT(1)] * (kind.ndim == 1), *shape])
-
-
-def write_place(context, builder, kind, pointer):
-    """Write the address of a number on the stack."""
-    return builder.ptrtoint(pointer, INT)
-
-
-def write_integer(context, builder, kind, value):
-    """Write an integer."""
-    return context.cast(builder, value, kind, types.intp)
-
-
-def write_targets(context, builder, kind, value):
-    """Write what makes `Samples` of targets: of floats; labels leave them empty."""
-    if isinstance(kind, types.Array):
-        return write_samples(context, builder, kind if kind.dtype in REALS else types.none, value)
-    if isinstance(kind, types.Integer):
-        return write_samples(context, builder, types.none, None)
-    address, double = _on_stack(builder, value), INT(int(kind == types.float64))
-    return context.make_tuple(builder, SAMPLES, [address, INT(1), INT(1), INT(0), INT(0), double])
-
-
-def write_labels(context, builder, kind, value):
-    """Write what makes a `Block` of targets: of labels; floats leave it empty."""
-    if isinstance(kind, types.Array):
-        return write_block(context, builder, types.none if kind.dtype in REALS else kind, value)
-    if isinstance(kind, types.Float):
-        return write_block(context, builder, types.none, None)
-    return context.make_tuple(
-        builder, BLOCK, [_on_stack(builder, write_integer(context, builder, kind, value)), INT(1), INT(1)]
-    )
-
-
-def _on_stack(builder, value):
-    """Write a number to memory; return its address."""
-    return builder.ptrtoint(cgutils.alloca_once_value(builder, value), INT)

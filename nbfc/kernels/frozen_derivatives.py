@@ -8,20 +8,29 @@ from numba import types
 
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.derivatives import hessian_vector_rows, jacobian_row, jvp_rows, size_of_more, vjp_rows
-from nbfc.kernels.exported import INPUTS_FAULT, POLICY_FAULT, RESULT_FAULT, SCRATCH_FAULT, VECTOR_FAULT, exported
-from nbfc.kernels.frozen import BLOCK, NETWORK, SAMPLES, copy_samples, fits, is_like, parameters_of, table_of
+from nbfc.kernels.exported import V_INPUTS, V_OUTPUTS, W_OUTPUTS, exported
+from nbfc.kernels.frozen import copy_samples, fault_of, is_like, parameters_of, table_of
 from nbfc.kernels.layers import N_IN, N_OUT
 from nbfc.kernels.memory import address_of, matrix_at, matrix_of, quotient, read, rounded, vector_at, vector_of
+from nbfc.kernels.passed import BLOCK, NETWORK, SAMPLES
 from nbfc.kernels.workspace import ROWS, rows_of_room
 
-VJP, JVP, HESSIAN_VECTOR = range(3)
+VJP, JVP, HESSIAN_VECTOR, JACOBIAN = range(4)
 
 
 @exported
-@kernel(once=lambda real: (NETWORK, types.intp, real))
-def work_size(net, rows, number):
-    """Return how many entries `work` has for so many samples."""
-    return size_of_work(table_of(net), max(1, min(ROWS, rows))) if fits(net) else -POLICY_FAULT
+@kernel(once=lambda real: (types.intp, NETWORK, *[SAMPLES] * 3, real))
+def work_size(which, net, x, u, v, number):
+    """Return how many entries `work` has for a derivative at samples x, after a look at all that was given for it."""
+    fault = fault_of(net, x)
+    if fault > 0:
+        return -fault
+    layers = table_of(net)
+    if which in (VJP, HESSIAN_VECTOR) and not is_like(u, x.rows, layers[-1, N_OUT]):
+        return -(V_OUTPUTS if which == VJP else W_OUTPUTS)
+    if which in (JVP, HESSIAN_VECTOR) and not is_like(v, x.rows, x.columns):
+        return -V_INPUTS
+    return size_of_work(layers, 1 if which == JACOBIAN else max(1, min(ROWS, x.rows)))
 
 
 @kernel
@@ -43,23 +52,12 @@ def derivative(which, net, x, u, v, y, result, work, number):
     JVP            J v, (n_out,)                   unused             (N, n_in)
     HESSIAN_VECTOR ∂²(uᵀ y)/∂x² v, (n_in,)         (N, n_out)         (N, n_in)
     ============== =============================== ================== ==================
+
+    All of them have been looked at by `work_size`.
     """
-    if not fits(net):
-        return -POLICY_FAULT
     layers, parameters = table_of(net), parameters_of(net, number)
-    n_in, n_out = layers[0, N_IN], layers[-1, N_OUT]
-    if x.columns != n_in:
-        return -INPUTS_FAULT
-    if which != JVP and not is_like(u, x.rows, n_out):
-        return -VECTOR_FAULT
-    if which != VJP and not is_like(v, x.rows, n_in):
-        return -VECTOR_FAULT
-    columns = n_out if which == JVP else n_in
-    if not is_like(result, x.rows, columns) or (which != HESSIAN_VECTOR and not is_like(y, x.rows, n_out)):
-        return -RESULT_FAULT
-    most = max(1, min(ROWS, x.rows))
-    if work.columns < size_of_work(layers, most):
-        return -SCRATCH_FAULT
+    n_in, n_out = x.columns, layers[-1, N_OUT]
+    columns, most = n_out if which == JVP else n_in, max(1, min(ROWS, x.rows))
     memory = vector_of(work.address, work.columns, number)
     Y, results = matrix_of(y.address, y.rows, n_out, number), matrix_of(result.address, x.rows, columns, number)
     for r in range(0, x.rows, most):
@@ -89,17 +87,9 @@ def derivative(which, net, x, u, v, y, result, work, number):
 @exported
 @kernel(once=lambda real: (NETWORK, SAMPLES, BLOCK, BLOCK, real))
 def jacobian(net, x, J, work, number):
-    """J (N · n_out, n_in) = ∂y/∂x for each of the samples x (N, n_in)."""
-    if not fits(net):
-        return -POLICY_FAULT
+    """J (N · n_out, n_in) = ∂y/∂x for each of the samples x (N, n_in), which `work_size` has looked at."""
     layers, parameters = table_of(net), parameters_of(net, number)
-    n_in, n_out = layers[0, N_IN], layers[-1, N_OUT]
-    if x.columns != n_in:
-        return -INPUTS_FAULT
-    if not is_like(J, x.rows * n_out, n_in):
-        return -RESULT_FAULT
-    if work.columns < size_of_work(layers, 1):
-        return -SCRATCH_FAULT
+    n_in, n_out = x.columns, layers[-1, N_OUT]
     memory, all_rows = vector_of(work.address, work.columns, number), matrix_of(J.address, J.rows, n_in, number)
     X, room = matrix_at(memory, 0, 1, n_in), matrix_at(memory, n_in, rows_of_room(layers), 1)
     more = vector_at(memory, n_in + room.size, size_of_more(layers, 1))

@@ -3,7 +3,7 @@
 Targets come as `labels`, int64, or as `targets`, rows of numbers; the other one is empty (see ``losses``).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import types
@@ -13,34 +13,38 @@ from nbfc._arrays import Array, aligned_copy, aligned_empty
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.exported import (
     DIVERGED,
-    EMPTY_FAULT,
-    INPUTS_FAULT,
-    POLICY_FAULT,
-    SCRATCH_FAULT,
-    TARGET_FAULT,
-    VECTOR_FAULT,
+    LABEL_RANGE,
+    NO_SAMPLES,
+    NOT_FOR_LABELS,
+    STATE_FAULT,
+    TARGET_RANGE,
+    TARGET_SHAPE,
     exported,
 )
 from nbfc.kernels.frozen import (
-    BLOCK,
     INT64,
-    NETWORK,
-    SAMPLES,
     Policy,
-    Samples,
     copy_samples,
-    fits,
+    fault_of,
     is_like,
     is_plain,
+    overlap,
     parameters_of,
     table_of,
 )
 from nbfc.kernels.layers import N_IN, N_OUT
-from nbfc.kernels.losses import CROSS_ENTROPY_OF_LABELS, CROSS_ENTROPY_OF_ROWS, first_invalid
+from nbfc.kernels.losses import (
+    BINARY_CROSS_ENTROPY,
+    CROSS_ENTROPY_OF_LABELS,
+    CROSS_ENTROPY_OF_ROWS,
+    MEAN_SQUARED_ERROR,
+    first_invalid,
+)
 from nbfc.kernels.memory import matrix_of, size_of, vector_of, write
+from nbfc.kernels.passed import BLOCK, NETWORK, SAMPLES
 from nbfc.kernels.step import train_step_alone
-from nbfc.kernels.updates import LENGTH, STEP
-from nbfc.kernels.workspace import size_of_work
+from nbfc.kernels.updates import LEARNING_RATE, LENGTH, STEP, rows_of_state
+from nbfc.kernels.workspace import PARTS, ROWS, size_of_work
 
 FLOAT64 = np.float64(0)
 
@@ -68,18 +72,56 @@ class State(NamedTuple):
     loss: int
     work: Array
 
+    def __reduce__(self) -> Any:
+        """Copy and unpickle to memory as `state_of` makes it."""
+        return state_of, (*self[:-1], self.work.size)
 
-def state_of(policy: Policy, moments: Array, rule: Array, loss: int, batch_size: int) -> State:
-    """Return a state with copies of a trainer's arrays, and memory for batches of so many samples."""
-    work = aligned_empty((int(size_of_all(policy.layers, batch_size)),), moments.dtype)
-    return State(policy, aligned_copy(moments), rule.copy(), loss, work)
+
+def state_of(policy: Policy, moments: Array, rule: Array, loss: int, size: int) -> State:
+    """Return a state with copies of a trainer's arrays, and so many entries of memory for steps."""
+    return State(policy, aligned_copy(moments), rule.copy(), loss, aligned_empty((size,), moments.dtype))
+
+
+def features(state: State) -> dict[str, Any]:
+    """Return what training leaves as it is: states that agree in it can take each other's place."""
+    policy, rule = state.policy, enumerate(state.rule.tolist())
+    return {
+        "network": policy.layers.tolist(),
+        "scaling of inputs": [array.tolist() for array in (policy.mean, policy.deviation)],
+        "loss": state.loss,
+        "rule": [number for entry, number in rule if entry not in (STEP, LEARNING_RATE)],
+        "shape or dtype of parameters": (policy.parameters.shape, policy.parameters.dtype),
+        "shape or dtype of moments": (state.moments.shape, state.moments.dtype),
+    }
+
+
+def size_for_batches(layers: Array, most: int) -> int:
+    """Return how many entries steps on batches of at most so many samples need.
+
+    A smaller batch may need more: it may be one that is not cut into parts, as larger ones are (see ``workspace``).
+    """
+    return max(int(size_of_all(layers, rows)) for rows in {*range(1, min(most, ROWS * PARTS)), most})
 
 
 @exported
-@kernel(once=lambda real: (NETWORK, types.intp, real))
-def work_size(net, rows, number):
-    """Return how many entries `work` has for a batch of so many samples."""
-    return size_of_all(table_of(net), rows) if fits(net) else -POLICY_FAULT
+@kernel(once=lambda real: (NETWORK, SAMPLES, BLOCK, SAMPLES, types.intp, real))
+def work_size(net, x, labels, targets, loss, number):
+    """Return how many entries `work` has for a batch, after a look at its shapes and labels."""
+    fault = fault_of(net, x)
+    if fault > 0:
+        return -fault
+    n_out = table_of(net)[-1, N_OUT]
+    if x.rows == 0:
+        return -NO_SAMPLES
+    by_label = labels.address != 0
+    if by_label and loss != CROSS_ENTROPY_OF_ROWS:
+        return -NOT_FOR_LABELS
+    if not (is_like(labels, 1, x.rows) if by_label else is_like(targets, x.rows, n_out)):
+        return -TARGET_SHAPE
+    nothing = matrix_of(0, 0, n_out, number)
+    if by_label and first_invalid(loss, vector_of(labels.address, x.rows, INT64), nothing, n_out) >= 0:
+        return -LABEL_RANGE
+    return size_of_all(table_of(net), x.rows)
 
 
 @register_jitable
@@ -93,45 +135,35 @@ def size_of_all(layers, rows):
 def train_step(net, x, labels, targets, loss, state, rule, work, result, number):
     """Take a step of ``nbfc.kernels.step``, by a rule with the last one's number; write the loss to an address.
 
-    The rule KEEP only writes the gradient to the state (1, P).
+    The rule KEEP only writes the gradient to the state (1, P). What `work_size` has looked at is right.
     """
-    if not fits(net) or rule.columns != LENGTH or state.columns != net.size:
-        return -POLICY_FAULT
-    layers = table_of(net)
-    n_in, n_out = layers[0, N_IN], layers[-1, N_OUT]
-    if x.columns != n_in:
-        return -INPUTS_FAULT
-    if x.rows == 0:
-        return -EMPTY_FAULT
-    by_label = labels.rows > 0
-    if by_label and loss != CROSS_ENTROPY_OF_ROWS:
-        return -TARGET_FAULT
+    numbers_of_rule = vector_of(rule.address, rule.columns, FLOAT64)
+    if rule.columns != LENGTH or loss not in (MEAN_SQUARED_ERROR, CROSS_ENTROPY_OF_ROWS, BINARY_CROSS_ENTROPY):
+        return -STATE_FAULT
+    if state.columns != net.size or state.rows == 0 or state.rows != rows_of_state(numbers_of_rule):
+        return -STATE_FAULT
+    layers, size = table_of(net), size_of(number)
+    n_in, n_out, own = x.columns, layers[-1, N_OUT], size_of_work(layers, x.rows, 1)
+    by_label = labels.address != 0
     if by_label:
         loss = CROSS_ENTROPY_OF_LABELS
-    if not by_label and targets.rows == 1 and targets.columns == x.rows and n_out == 1:
-        targets = Samples(targets.address, x.rows, 1, targets.column, targets.column, targets.double)
-    if not (is_like(labels, 1, x.rows) if by_label else is_like(targets, x.rows, n_out)):
-        return -VECTOR_FAULT
-    if work.columns < size_of_all(layers, x.rows):
-        return -SCRATCH_FAULT
-    size = size_of(number)
-    own = size_of_work(layers, x.rows, 1)
     inputs, rows = x.address, targets.address
-    if net.standardised > 0 or not is_plain(x, size):
+    end_of_inputs, end_of_parameters = inputs + x.rows * n_in * size, net.parameters + net.size * size
+    copied = overlap(inputs, end_of_inputs, net.parameters, end_of_parameters)  # it is read while those are updated
+    if copied or net.standardised > 0 or not is_plain(x, size):
         inputs = work.address + own * size
         copy_samples(net, x, 0, x.rows, inputs, net.standardised > 0, number)
     if not by_label and not is_plain(targets, size):
         rows = work.address + (own + x.rows * n_in) * size
         copy_samples(net, targets, 0, x.rows, rows, False, number)
     X, T = matrix_of(inputs, x.rows, n_in, number), matrix_of(rows, 0 if by_label else x.rows, n_out, number)
-    numbers, order = vector_of(labels.address, labels.columns, INT64), vector_of(0, 0, INT64)
-    if first_invalid(loss, numbers, T, n_out) >= 0:
-        return -TARGET_FAULT
+    numbers, nothing = vector_of(labels.address, labels.columns, INT64), vector_of(0, 0, INT64)
+    if first_invalid(loss, nothing, T, n_out) >= 0:
+        return -TARGET_RANGE
     moments, memory = matrix_of(state.address, state.rows, net.size, number), vector_of(work.address, own, number)
-    numbers_of_rule = vector_of(rule.address, rule.columns, FLOAT64)
     parameters = parameters_of(net, number)
     numbers_of_rule[STEP] += 1
-    J, taken = train_step_alone(X, order, numbers, T, loss, layers, parameters, moments, memory, numbers_of_rule)
+    J, taken = train_step_alone(X, nothing, numbers, T, loss, layers, parameters, moments, memory, numbers_of_rule)
     write(result, J)
     if not taken:
         numbers_of_rule[STEP] -= 1

@@ -8,13 +8,23 @@ learning rate η, the optimizer's own numbers, and the length that each sample's
 from math import sqrt
 
 from numba import types
+from numba.extending import register_jitable
 
+from nbfc._arrays import Array
 from nbfc.kernels._jit import kernel
 
 KEEP, SGD, ADAM = range(3)  # KEEP leaves parameters and gradient as they are
 CODE, STEP, LEARNING_RATE, FIRST, SECOND, THIRD, FOURTH, CLIP = range(8)  # entries of a rule
 LENGTH = CLIP + 1
 RULE = types.float64[::1]
+
+
+@register_jitable
+def rows_of_state(rule: Array) -> int:
+    """Return 1 + moments: the rows of a state for a rule; 0 for no rule."""
+    if rule[CODE] == SGD:
+        return 2 if rule[FIRST] != 0 else 1
+    return 3 if rule[CODE] == ADAM else int(rule[CODE] == KEEP)
 
 
 @kernel

@@ -1,0 +1,72 @@
+"""Compiled code on disk: valid for the very sources that it was made of, and never the end of a program."""
+
+import hashlib
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+from numba.core.caching import FunctionCache
+
+
+def _stamp_of_sources() -> str:
+    """Return a digest of every source file that is compiled, and of what turns them into machine code."""
+    digest = hashlib.sha256(llvmlite.__version__.encode())
+    package = Path(__file__).parents[1]
+    for path in sorted([*package.glob("kernels/*.py"), *package.glob("jit/*.py")]):
+        digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+STAMP = _stamp_of_sources()
+
+
+class KernelCache(FunctionCache):
+    """Numba's cache of a function, made safe.
+
+    Numba looks only at the file in which a function stands. Its machine code holds the functions that it calls as
+    well, so an edit (or an upgrade) of *their* files would leave stale code in use. Here an entry is valid only for
+    the very sources of the whole ``kernels`` package. And where Numba raises on a damaged or unwritable cache file,
+    this compiles anew and says so once.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self._cache_file._source_stamp = (self._cache_file._source_stamp, STAMP)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception as error:  # a damaged pickle raises nearly anything
+            _warn_once(f"compiled code on disk could not be read, compiling anew ({error!r})")
+            try:
+                self.flush()  # a damaged index would keep the new code from being saved as well
+            except OSError:
+                self.disable()
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except OSError as error:
+            self.disable()
+            _warn_once(f"compiled code could not be kept on disk, so each process compiles anew ({error})")
+
+
+def keep_on_disk(dispatcher: Any) -> None:
+    """Let a compiled function be kept on disk, or say once why that cannot be."""
+    try:
+        dispatcher._cache = KernelCache(dispatcher.py_func)
+    except (OSError, RuntimeError) as error:  # RuntimeError: Numba found no folder that it may write to
+        _warn_once(f"no compiled code is kept on disk, so each process compiles anew ({error})")
+
+
+_warned = False
+
+
+def _warn_once(what: str) -> None:
+    global _warned
+    if not _warned:
+        _warned = True
+        warnings.warn(f"nbfc: {what}. NUMBA_CACHE_DIR names a folder to keep it in.", RuntimeWarning, stacklevel=3)
