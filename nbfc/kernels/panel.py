@@ -12,6 +12,7 @@ low_1, low_2, low_3 = (make_tile(LOW, vectors) for vectors in (1, 2, 3))
 (dot_1, rows_1), (dot_4, rows_4) = make_dot(1), make_dot(MOST_COLUMNS)
 row_1, row_4 = make_tile(ROW, 1), make_tile(ROW, 4)
 full_1, full_2, full_8, full_16 = (make_tile(ROW, vectors, whole=True) for vectors in (1, 2, 8, 16))
+half_1 = make_tile(ROW, 1, whole=True, part=2)
 
 
 @kernel(once=lambda real: (MATRIX, MATRIX, MATRIX, types.intp, types.intp, types.intp, ends_type(real)))
@@ -67,6 +68,9 @@ def multiply_row(A, B, Y, n, K, ends):
         elif left > width:
             row_4(A, b, y, 1, min(left, 4 * width), K, some)
             j += 4 * width
+        elif 2 * left == width:
+            half_1(A, b, y, 1, left, K, some)
+            j += left
         else:
             row_1(A, b, y, 1, left, K, some)
             j += width

@@ -76,8 +76,11 @@ def tile_rows(typingctx):
     return types.intp(), codegen
 
 
-def make_tile(height, vectors, whole=False):
-    """Return the tile of that height and so many vectors a row (all full if `whole`), for compiled code."""
+def make_tile(height, vectors, whole=False, part=1):
+    """Return the tile of that height and so many vectors a row, for compiled code.
+
+    All are full if `whole`, and vectors are of a register's lanes divided by `part`.
+    """
 
     @intrinsic
     def tile(typingctx, A, B, C, rows, columns, K, ends):
@@ -85,7 +88,7 @@ def make_tile(height, vectors, whole=False):
             registers = target(context).rows
             count = {TALL: registers, LOW: registers // 2, ROW: 1}[height]
             real = context.get_value_type(signature.args[-1].types[-1])
-            write_tile(Vectors(context, builder, real), count, vectors, whole, args)
+            write_tile(Vectors(context, builder, real, part), count, vectors, whole, args)
             return context.get_dummy_value()
 
         return types.void(MATRIX, MATRIX, MATRIX, types.intp, types.intp, types.intp, ends), codegen

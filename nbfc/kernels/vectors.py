@@ -49,13 +49,13 @@ def target(context):
 
 
 class Vectors:
-    """Writes instructions on vectors of one type of number: as many as a register holds, or `lanes`."""
+    """Writes instructions on vectors of one type of number: as many as a register holds, or a `part` of them."""
 
-    def __init__(self, context, builder, number, lanes=None):
+    def __init__(self, context, builder, number, part=1):
         self.builder, self.number = builder, number
         self.size = 4 if isinstance(number, ir.FloatType) else 8
         width = target(context).width
-        self.lanes = lanes or width // self.size
+        self.lanes = width // self.size // part
         # AVX-512 has mask registers; elsewhere a mask takes the place of a vector, or of many instructions.
         self.masks_are_free = width == 64
         self.kind = ir.VectorType(number, self.lanes)
@@ -163,9 +163,18 @@ class Vectors:
         builder.position_at_end(inner)
         for phi, value in zip(phis, (builder.add(phis[0], step), *body(phis[0], phis[1:])), strict=True):
             phi.add_incoming(value, builder.block)
-        builder.branch(head)
+        back = builder.branch(head)
+        if not self.masks_are_free:
+            back.set_metadata("llvm.loop", self._not_unrolled())
         builder.position_at_end(after)
         return phis
+
+    def _not_unrolled(self):
+        """Return what keeps a loop from being unrolled: with 16 registers, what is loaded ahead finds no room."""
+        module = self.builder.module
+        loop = module.add_metadata([module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])])
+        loop.operands = (loop, *loop.operands)  # LLVM tells loops apart by a node that names itself
+        return loop
 
     def sum(self, value):
         """Return the sum of a vector's lanes, by halves."""
