@@ -106,14 +106,14 @@ def test_without_a_cache_folder_it_compiles_and_says_so_once(copied, tmp_path):
     assert warned.startswith("1 nbfc: no compiled code is kept on disk, so each process compiles anew")
 
 
-def test_import_compiles_nothing_and_takes_little_more_than_numbas_own(python):
+def test_import_compiles_nothing_and_takes_less_than_numbas_own(python):
     code = """
 import time
 started = time.perf_counter()
 import numba, numba.core.caching, numba.np.ufunc.parallel
 middle = time.perf_counter()
 import nbfc
-print(time.perf_counter() - middle)
+print((time.perf_counter() - middle) / (middle - started))
 from numba.core.dispatcher import Dispatcher
 import sys
 kernels = [value for name, module in list(sys.modules.items()) if name.startswith("nbfc")
@@ -124,7 +124,7 @@ assert len(kernels) > 50
 assert not any(kernel.signatures for kernel in kernels)
 assert not numba.np.ufunc.parallel._is_initialized
 """
-    assert min(float(python(code)) for _ in range(3)) < 0.3
+    assert min(float(python(code)) for _ in range(3)) < 1
 
 
 ORDER = [
