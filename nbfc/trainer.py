@@ -223,11 +223,11 @@ class Trainer:
             If it is no State.
         """
         if not isinstance(state, State):
-            raise TypeError(f"state is a {type(state).__name__}: expected what `freeze` returned.")
+            raise TypeError(f"state is {type(state).__name__}: expected what `freeze` returned, an nbfc.jit.State.")
         own = features(self.freeze(1))
         for what, value in features(state).items():
             if value != own[what]:
-                raise ValueError(f"state has another {what} than this trainer: {value}; expected {own[what]}.")
+                raise ValueError(f"state has another {what} than this trainer: expected one of a trainer like this.")
         rate = real_number("state.rule[LEARNING_RATE]", float(state.rule[LEARNING_RATE]), least=0)
         steps = real_number("state.rule[STEP]", float(state.rule[STEP]), least=0)
         self._net.parameters, self._state[:] = state.policy.parameters, state.moments

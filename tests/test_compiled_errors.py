@@ -18,8 +18,8 @@ X, Y = np.zeros((5, 4), np.float32), np.zeros((5, 3), np.float32)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: jit.predict(POLICY, X[:, :3]), "x has another number of columns"),
-        (lambda: jit.predict(POLICY, np.zeros(5)), "x has another number of columns"),
+        (lambda: jit.predict(POLICY, X[:, :3]), "x has another length than the network has inputs"),
+        (lambda: jit.predict(POLICY, np.zeros(5)), "x has another length than the network has inputs"),
         (lambda: jit.predict_into(POLICY, X, Y[:4], jit.scratch(POLICY)), "y has another shape than the outputs"),
         (lambda: jit.predict_into(POLICY, X[0], X[0], jit.scratch(POLICY)), "y has another shape than the outputs"),
         (
@@ -47,7 +47,7 @@ X, Y = np.zeros((5, 4), np.float32), np.zeros((5, 3), np.float32)
             lambda: jit.predict_into(POLICY._replace(layers=POLICY.layers[:0]), X, Y, np.zeros(99, np.float32)),
             "do not belong together",
         ),
-        (lambda: jit.jacobian(POLICY, X[:, :3]), "x has another number of columns"),
+        (lambda: jit.jacobian(POLICY, X[:, :3]), "x has another length than the network has inputs"),
         (lambda: jit.vjp(POLICY, X, X), "v has another shape than the outputs"),
         (lambda: jit.jvp(POLICY, X, Y), "v has another shape than x"),
         (lambda: jit.hessian_vector(POLICY, X, Y[:4], X), "w has another shape"),
@@ -110,11 +110,19 @@ def test_a_state_whose_arrays_do_not_belong_together(change):
     assert np.array_equal(state.policy.parameters, trainer.net.parameters)
 
 
+@pytest.mark.parametrize("rate", [-0.1, np.nan])
+def test_a_learning_rate_that_is_none(rate):
+    state = nbfc.Trainer(samples.network([4, 9, 3], dtype="float32"), "mse", "adam").freeze()
+    state.rule[jit.LEARNING_RATE] = rate
+    with pytest.raises(ValueError, match="the learning rate in the state's rule is negative or NaN"):
+        jit.train_step(state, X, Y)
+
+
 def test_layers_that_are_no_table():
     for layers in (POLICY.layers[:0], POLICY.layers[:, :5].copy(), POLICY.layers[1:], np.zeros((0, 0), int)):
         policy = POLICY._replace(layers=layers)
         for call in (lambda p: jit.predict(p, X), lambda p: jit.predict_into(p, X, Y, SCRATCH), jit.scratch):
-            with pytest.raises(ValueError, match=r"do not belong together|another number of columns"):
+            with pytest.raises(ValueError, match=r"do not belong together|another length than the network has inputs"):
                 call(policy)
 
 
@@ -161,7 +169,10 @@ def by_name(policy, x, t, loss):
         (lambda: predict_often(POLICY, X[0], Y[0], np.zeros(99), 1), "scratch is array"),
         (lambda: jit.vjp(POLICY, X, Y[0]), "v has 1 axes and x has 2"),
         (lambda: by_name(POLICY, X, Y, "mse"), "loss is unicode_type.*numba.literally"),
-        (lambda: gradients(POLICY, X, np.zeros(5, np.int32)), "targets are array.*int64 labels"),
+        (lambda: gradients(POLICY, X, np.zeros(5, np.int32)), r"targets are array.*such as t.astype\(np.int64\)[^']*$"),
+        (lambda: gradients(POLICY, X, np.zeros((5, 3), int)), r"targets are array.*such as t.astype\(np.float64\)"),
+        (lambda: predicted(POLICY, [1.0, 2.0]), "x is .*such as an np.array of x"),
+        (lambda: predicted(nbfc.Trainer(nbfc.MLP([4, 3]), "mse", "sgd").freeze(), X), r"of a state: state.policy"),
         (lambda: train(POLICY, X, Y, 5, 1), r"state is Policy.*expected what trainer.freeze\(\) returns"),
         (lambda: gradients(POLICY, X[0], np.array(1.0)), "targets are array.*0d"),
         (lambda: jit.argmax(Y), "logits are array"),
@@ -181,7 +192,7 @@ def test_wrong_types_are_refused_where_functions_are_compiled(call, message):
 
 def test_trainers_refuse_what_is_no_state_of_theirs():
     trainer = nbfc.Trainer(samples.network([4, 9, 3]), "mse", "adam")
-    with pytest.raises(TypeError, match="state is a tuple"):
+    with pytest.raises(TypeError, match="state is tuple"):
         trainer.restore((1, 2))
     state, standardized = trainer.freeze(), samples.network([4, 9, 3], standardized=True)
     for what, other in (
@@ -189,9 +200,12 @@ def test_trainers_refuse_what_is_no_state_of_theirs():
         ("network", nbfc.Trainer(samples.network([2, 12, 3]), "mse", "adam").freeze()),
         ("scaling of inputs", nbfc.Trainer(standardized, "mse", "adam").freeze()),
         ("loss", nbfc.Trainer(samples.network([4, 9, 3]), "cross_entropy", "adam").freeze()),
-        ("rule", nbfc.Trainer(samples.network([4, 9, 3]), "mse", "sgd").freeze()),
-        ("rule", nbfc.Trainer(samples.network([4, 9, 3]), "mse", "adam", clip_per_sample=1.0).freeze()),
-        ("rule", state._replace(rule=state.rule[:2])),
+        ("optimizer or clip_per_sample", nbfc.Trainer(samples.network([4, 9, 3]), "mse", "sgd").freeze()),
+        (
+            "optimizer or clip_per_sample",
+            nbfc.Trainer(samples.network([4, 9, 3]), "mse", "adam", clip_per_sample=1.0).freeze(),
+        ),
+        ("optimizer or clip_per_sample", state._replace(rule=state.rule[:2])),
         (
             "shape or dtype of parameters",
             nbfc.Trainer(samples.network([4, 9, 3], dtype="float32"), "mse", "adam").freeze(),

@@ -37,7 +37,7 @@ def test_the_training_scripts_are_as_short_as_they_say(scripts):
 
 
 def test_the_simulation_ends_where_python_takes_it(scripts):
-    names = run(scripts[2].replace("1_000_000", "100"))
+    names = run(scripts[2].replace("10_000", "100"))
     swing, policy = names["swing"], names["policy"]
     expected = swing.py_func(policy, 1.0, 0.0, 100)
     assert abs(expected - [1, 0]).min() > 1e-4

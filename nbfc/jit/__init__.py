@@ -9,9 +9,10 @@
             nbfc.jit.predict_into(policy, state, action, scratch)
             ...
 
-All networks of a dtype are policies of one type, so that another architecture compiles nothing anew. Pass them as
-arguments: what a global held when a function was compiled, Numba compiles in, and keeps on disk. (``@guvectorize``,
-``@vectorize`` and ``@cfunc`` take no tuples.) ``trainer.freeze()`` gives a state, with which compiled code can train.
+All networks of a dtype are policies of one type, ``numba.typeof(policy)``, so that another architecture compiles
+nothing anew. Pass them as arguments: what a global held when a function was compiled, Numba compiles in, and keeps on
+disk with ``cache=True``. (``@guvectorize``, ``@vectorize`` and ``@cfunc`` take no tuples.) ``trainer.freeze()`` gives a
+state, with which compiled code can train.
 
 The functions here work in compiled code, in loops over threads too, and from Python. They compute in the network's
 dtype, on the caller's thread alone. Values are those of ``net.predict`` to the bit, and steps are those of
@@ -20,7 +21,11 @@ dtype, on the caller's thread alone. Values are those of ``net.predict`` to the 
 Wrong types are refused where a function is compiled, by Numba's ``TypingError``; wrong shapes where it is called, by a
 ``ValueError``, before anything is written. Compiled code can catch it as ``Exception`` only, and Numba does not free
 what functions hold that an error passes through. In a ``prange`` loop Numba turns errors into others or loses them, and
-rows stay unwritten: look at shapes before such a loop.
+rows stay unwritten: look at shapes before such a loop, and make a scratch for each thread in its body::
+
+        for i in prange(len(X)):
+            scratch = nbfc.jit.scratch(policy)
+            nbfc.jit.predict_into(policy, X[i], Y[i], scratch)
 """
 
 from nbfc.jit._derivatives import hessian_vector, jacobian, jvp, vjp

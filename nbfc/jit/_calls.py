@@ -80,7 +80,10 @@ def real_of(policy: Any) -> Any:
             and all(is_contiguous(array, 1, [types.float64]) for array in scaling)
         ):
             return parameters.dtype
-    raise TypingError(f"nbfc.jit: policy is {policy}: expected what net.freeze() returns, or such arrays in a Policy.")
+    raise TypingError(
+        f"nbfc.jit: policy is {policy}: expected what net.freeze() returns (of a state: state.policy), or contiguous "
+        "arrays like those in a Policy."
+    )
 
 
 def dtype_of(policy: Any) -> np.dtype[Any]:
@@ -96,9 +99,11 @@ def is_contiguous(array: Any, ndim: int, numbers: Any) -> bool:
 def check_samples(x: Any, name: str = "x") -> None:
     """Raise a TypingError unless a type is that of one sample or of rows of them."""
     if not (isinstance(x, types.Array) and x.ndim in (1, 2) and x.dtype in REALS):
+        array = isinstance(x, types.Array) and x.ndim in (1, 2)
+        such = f"{name}.astype(np.float32)" if array else f"an np.array of {name}"
         raise TypingError(
             f"nbfc.jit: {name} is {x}: expected an array of float32 or float64, one sample or one a row, such as "
-            f"{name}.astype(np.float32)."
+            f"{such}."
         )
 
 
@@ -112,10 +117,10 @@ def check_direction(v: Any, x: Any, name: str) -> None:
 def check_result(array: Any, name: str, real: Any, ndim: int) -> None:
     """Raise a TypingError unless a kernel can write to arrays of a type."""
     if not (is_contiguous(array, ndim, [real]) and array.mutable):
-        shape = "(n,)" if ndim == 1 else "(N, n)"
+        kind = "vector" if ndim == 1 else "matrix"
         raise TypingError(
-            f"nbfc.jit: {name} is {array}: expected a writable C-contiguous array {shape} of {real}, the network's "
-            "dtype, because it is written to as it is."
+            f"nbfc.jit: {name} is {array}: expected a {kind} of {real}, the network's dtype, writable and "
+            "C-contiguous, because it is written to as it is."
         )
 
 

@@ -50,9 +50,12 @@ def _callers_for(t: Any, x: Any) -> tuple[Any, Any]:
         return _BY_ROWS
     if kinds in REALS and axes in (x.ndim, x.ndim - 1):
         return _BY_ROWS if axes in (0, x.ndim) else _BY_COLUMN
+    such = "an np.array of them"
+    if isinstance(t, types.Array):
+        such = "t.astype(np.int64) of labels" if axes == x.ndim - 1 else "t.astype(np.float64)"
     raise TypingError(
         f"nbfc.jit: targets are {t} for x {x}: expected floats, a vector for each sample (or a number, where the "
-        "network has one output), or contiguous int64 labels, one for each sample, such as t.astype(np.int64)."
+        f"network has one output), or contiguous int64 labels, one for each sample, such as {such}."
     )
 
 
@@ -103,6 +106,8 @@ def _overload_by_code(policy, x, t, code):
 
 @body_of(loss_gradient, prefer_literal=True)
 def _overload_loss_gradient(policy, x, t, loss):
+    real_of(policy)
+    _callers_for(t, x)  # before the loss, which is then the last that is wrong: this is asked of it as no constant, too
     if not isinstance(loss, types.StringLiteral) or loss.literal_value not in LOSSES:
         raise TypingError(
             f"nbfc.jit: loss is {loss}: expected one of {list(LOSSES)}, written where it is called, or "

@@ -11,7 +11,7 @@ from nbfc.errors import DivergenceError
 from nbfc.kernels.vectors import INT
 
 FAULTS = (
-    "nbfc.jit: x has another number of columns than the network has inputs",
+    "nbfc.jit: x has another length than the network has inputs: expected (n_in,), or rows (N, n_in)",
     "nbfc.jit: y has another shape than the outputs: expected (n_out,), or (N, n_out) for x (N, n_in)",
     "nbfc.jit: y shares memory with x: expected an array of its own, or all of x itself, where the network has no more "
     "outputs than inputs",
@@ -20,17 +20,19 @@ FAULTS = (
     "nbfc.jit: the policy's arrays do not belong together: expected layers as net.freeze() returns them, and "
     "parameters, mean and deviation of the lengths that these say",
     "nbfc.jit: the state's arrays do not belong together: expected what trainer.freeze() returns",
+    "nbfc.jit: the learning rate in the state's rule is negative or NaN",
     "nbfc.jit: v has another shape than the outputs: expected (n_out,), or (N, n_out) for x (N, n_in)",
     "nbfc.jit: v has another shape than x: expected a direction for each sample",
     "nbfc.jit: w has another shape than the outputs: expected (n_out,), or (N, n_out) for x (N, n_in)",
     "nbfc.jit: there are no samples: expected at least one, as the mean over the batch needs",
-    "nbfc.jit: targets have another shape than the outputs, or labels are not one for each sample",
+    "nbfc.jit: targets have another shape than the outputs (labels, which are integers, are one for each sample)",
     "nbfc.jit: integer targets are labels, which only cross_entropy takes: expected floats, such as "
     "t.astype(np.float64)",
-    "nbfc.jit: a label lies outside 0 ... n_out - 1",
+    "nbfc.jit: a label lies outside 0 ... n_out - 1, where n_out is the number of the network's outputs",
     "nbfc.jit: a target lies outside 0 ... 1, or a row of probabilities does not sum to 1",
     "nbfc.jit: the loss or a parameter would become NaN or infinite, so the step was not taken and the parameters are "
-    "as they were. A smaller learning rate, or standardised inputs and targets, may help",
+    "as they were. A smaller learning rate, or standardised inputs and targets, may help; at a first step, look for "
+    "NaN and infinity in X and y",
 )
 (
     X_COLUMNS,
@@ -40,6 +42,7 @@ FAULTS = (
     SCRATCH_SIZE,
     POLICY_FAULT,
     STATE_FAULT,
+    RATE_FAULT,
     V_OUTPUTS,
     V_INPUTS,
     W_OUTPUTS,

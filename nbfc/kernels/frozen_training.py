@@ -16,6 +16,7 @@ from nbfc.kernels.exported import (
     LABEL_RANGE,
     NO_SAMPLES,
     NOT_FOR_LABELS,
+    RATE_FAULT,
     STATE_FAULT,
     TARGET_RANGE,
     TARGET_SHAPE,
@@ -89,7 +90,7 @@ def features(state: State) -> dict[str, Any]:
         "network": policy.layers.tolist(),
         "scaling of inputs": [array.tolist() for array in (policy.mean, policy.deviation)],
         "loss": state.loss,
-        "rule": [number for entry, number in rule if entry not in (STEP, LEARNING_RATE)],
+        "optimizer or clip_per_sample": [number for entry, number in rule if entry not in (STEP, LEARNING_RATE)],
         "shape or dtype of parameters": (policy.parameters.shape, policy.parameters.dtype),
         "shape or dtype of moments": (state.moments.shape, state.moments.dtype),
     }
@@ -142,6 +143,8 @@ def train_step(net, x, labels, targets, loss, state, rule, work, result, number)
         return -STATE_FAULT
     if state.columns != net.size or state.rows == 0 or state.rows != rows_of_state(numbers_of_rule):
         return -STATE_FAULT
+    if not numbers_of_rule[LEARNING_RATE] >= 0:
+        return -RATE_FAULT
     layers, size = table_of(net), size_of(number)
     n_in, n_out, own = x.columns, layers[-1, N_OUT], size_of_work(layers, x.rows, 1)
     by_label = labels.address != 0
