@@ -1,5 +1,6 @@
 """Networks inside compiled code: values and steps to the bit, derivatives, errors, users' functions on disk."""
 
+import copy
 import pickle
 
 import naive
@@ -224,6 +225,20 @@ def test_derivatives_of_more_samples_than_a_block_of_any_layout(dtype, rng):
     assert np.array_equal(jit.vjp(policy, X, W)[1], back)
     assert np.array_equal(jit.jvp(policy, X, V)[1], along)
     assert np.array_equal(jit.hessian_vector(policy, X, W, V), second)
+
+
+def test_no_samples_beside_their_results(dtype):
+    policy, memory = samples.network([100, 3], dtype=dtype).freeze(), np.zeros(2000, dtype)
+    X, Y = memory[:800].reshape(8, 100), memory[800:824].reshape(8, 3)
+    jit.predict_into(policy, X[8:], Y[8:], jit.scratch(policy))
+
+
+def test_a_copy_of_a_state_is_whole(rng):
+    state, X, Y = nbfc.Trainer(samples.network([4, 5, 2]), "mse", "adam").freeze(), *rng.random((2, 9, 4))
+    other = copy.copy(state)
+    before = other.policy.parameters.copy()
+    jit.train_step(state, X, Y[:, :2])
+    assert np.array_equal(other.policy.parameters, before)
 
 
 def test_derivatives_of_no_samples(dtype):

@@ -118,6 +118,24 @@ def test_a_learning_rate_that_is_none(rate):
         jit.train_step(state, X, Y)
 
 
+def test_a_state_that_is_a_global_is_refused():
+    """Numba takes it for a constant, to which a step must not write."""
+    state = nbfc.Trainer(samples.network([4, 9, 3], dtype="float32"), "mse", "adam").freeze()
+
+    @njit
+    def step(X, Y):
+        return jit.train_step(state, X, Y)
+
+    with pytest.raises(TypingError, match="as a global: expected it as an argument"):
+        step(X, Y)
+
+
+def test_widths_whose_product_overflows_are_no_table():
+    layers = np.array([[4, 2**62, 0, 0, 1, 0], [2**62, 4, 2**62, 2**62, 0, 2**62]])
+    with pytest.raises(ValueError, match="do not belong together"):
+        jit.predict(POLICY._replace(layers=layers, parameters=np.zeros(4, np.float32)), X)
+
+
 def test_layers_that_are_no_table():
     for layers in (POLICY.layers[:0], POLICY.layers[:, :5].copy(), POLICY.layers[1:], np.zeros((0, 0), int)):
         policy = POLICY._replace(layers=layers)

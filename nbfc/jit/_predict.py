@@ -71,8 +71,8 @@ def predict_into(policy: Policy, x: Array, y: Array, scratch: Array) -> None:
     x : (n_in,) or (N, n_in), float32 or float64
         One sample, or one a row, of any layout.
     y : (n_out,) or (N, n_out), of the network's dtype
-        C-contiguous. It may be x itself where the network has no more outputs than inputs, and for one sample any
-        memory; otherwise it has memory of its own.
+        C-contiguous. It may be x itself where the network has no more outputs than inputs, and a part of x for one
+        sample; otherwise it has memory of its own, as scratch has.
     scratch : (size,), of the network's dtype
         From ``scratch(policy)``. Each thread needs its own.
 

@@ -14,7 +14,7 @@ def _stamp_of_sources() -> str:
     """Return a digest of every source file that is compiled, and of what turns them into machine code."""
     digest = hashlib.sha256(llvmlite.__version__.encode())
     package = Path(__file__).parents[1]
-    for path in sorted([*package.glob("kernels/*.py"), *package.glob("jit/*.py")]):
+    for path in sorted([*package.glob("kernels/*.py"), *package.glob("jit/*.py"), package / "losses.py"]):
         digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
@@ -27,7 +27,7 @@ class KernelCache(FunctionCache):
 
     Numba looks only at the file in which a function stands. Its machine code holds the functions that it calls as
     well, so an edit (or an upgrade) of *their* files would leave stale code in use. Here an entry is valid only for
-    the very sources of the whole ``kernels`` package. And where Numba raises on a damaged or unwritable cache file,
+    the very sources that are compiled. And where Numba raises on a damaged or unwritable cache file,
     this compiles anew and says so once.
     """
 

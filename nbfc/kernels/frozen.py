@@ -75,7 +75,7 @@ def predict(net, x, y, scratch, number):
         source = source_of(net, x, 0, 1, plain, y.address, scratch.address + buffers * size, number)
         predict_row(layers, net.parameters, source, scratch.address, buffers // 2, y.address, number)
         return 0
-    if not may_be(x, y, size):
+    if x.rows > 0 and not may_be(x, y, size):
         return -Y_PLACE
     most = max(1, min(ROWS, x.rows))
     while size_of_scratch(layers, most) > scratch.columns:
@@ -159,7 +159,14 @@ def is_whole(net):
     columns, parameters, outputs, right = layers[0, N_IN], 0, 0, layers[0, N_IN] > 0
     for layer in range(net.depth):
         n_in, n_out, activation = layers[layer, N_IN], layers[layer, N_OUT], layers[layer, ACTIVATION]
-        right &= (n_in == columns) & (n_out > 0) & (activation >= 0) & (activation < KINDS)
+        right &= (
+            (n_in == columns)
+            & (n_out > 0)
+            & (n_in <= net.size)
+            & (n_out <= net.size)
+            & (activation >= 0)
+            & (activation < KINDS)
+        )
         right &= (layers[layer, WEIGHTS_AT] == parameters) & (layers[layer, OUTPUTS_AT] == outputs)
         parameters += n_in * n_out
         right &= layers[layer, BIAS_AT] == parameters

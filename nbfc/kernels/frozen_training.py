@@ -31,6 +31,7 @@ from nbfc.kernels.frozen import (
     is_plain,
     overlap,
     parameters_of,
+    policy_of,
     table_of,
 )
 from nbfc.kernels.layers import N_IN, N_OUT
@@ -80,7 +81,7 @@ class State(NamedTuple):
 
 def state_of(policy: Policy, moments: Array, rule: Array, loss: int, size: int) -> State:
     """Return a state with copies of a trainer's arrays, and so many entries of memory for steps."""
-    return State(policy, aligned_copy(moments), rule.copy(), loss, aligned_empty((size,), moments.dtype))
+    return State(policy_of(*policy), aligned_copy(moments), rule.copy(), loss, aligned_empty((size,), moments.dtype))
 
 
 def features(state: State) -> dict[str, Any]:
