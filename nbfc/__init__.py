@@ -1,8 +1,9 @@
 """Fully connected neural networks on the CPU, compiled by Numba."""
 
-from nbfc import datasets, jit, kernels, losses
+from nbfc import callbacks, datasets, jit, kernels, losses, schedules
 from nbfc.errors import DivergenceError, ModelFormatError
 from nbfc.history import Epoch, History
+from nbfc.learning_rates import LearningRates, find_learning_rate
 from nbfc.network import MLP
 from nbfc.optimizers import SGD, Adam, AdamW
 from nbfc.sampling import batches
@@ -18,16 +19,20 @@ __all__ = [
     "DivergenceError",
     "Epoch",
     "History",
+    "LearningRates",
     "ModelFormatError",
     "Trainer",
     "batches",
+    "callbacks",
     "datasets",
+    "find_learning_rate",
     "fit",
     "jit",
     "kernels",
     "load",
     "losses",
     "save",
+    "schedules",
 ]
 
 __version__ = "0.1.0"

@@ -83,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         help="of weights, split and shuffling (default: %(default)s)",
     )
     network.add_argument("--save", metavar="MODEL", help="write the network to this file (safetensors)")
+    network.add_argument("--plot", metavar="FILE", help="draw losses and results to this file (.png, .pdf or .svg)")
 
     predict = subparsers.add_parser(
         "predict",

@@ -3,6 +3,7 @@
 import argparse
 import csv
 import dataclasses
+import importlib.util
 import os
 import sys
 import time
@@ -11,7 +12,7 @@ from contextlib import nullcontext
 import numpy as np
 
 import nbfc
-from nbfc import tables
+from nbfc import plots, tables
 from nbfc._arrays import Array, check_shape, numbers
 from nbfc._checks import whole_number
 from nbfc.metrics import accuracy
@@ -29,7 +30,8 @@ def train(options: argparse.Namespace) -> None:
     _check_options(options)
 
     (X, y), (X_test, y_test), input_names, class_names = _data(options)
-    targets, mean, deviation = (y, np.zeros(1), np.ones(1)) if class_names else _standardized(y)
+    mean, deviation = (np.zeros(1), np.ones(1)) if class_names else _mean_and_deviation(y)
+    targets, test_targets = (y, y_test) if class_names else ((y - mean) / deviation, (y_test - mean) / deviation)
     net = nbfc.MLP(
         [X.shape[1], *options.hidden, len(class_names) if class_names else y.shape[1]],
         options.activation,
@@ -56,8 +58,12 @@ def train(options: argparse.Namespace) -> None:
         optimizer=optimizer,
         epochs=options.epochs,
         batch_size=options.batch_size,
+        validation=(X_test, test_targets) if options.plot and len(X_test) else None,
+        metrics=["accuracy"] if options.plot and class_names else [],
         seed=options.seed,
     )
+    if not history:
+        raise KeyboardInterrupt
     seconds = time.perf_counter() - started
     # A network trained on standardised targets gives them in their own units once its last layer is scaled back.
     net.weights[-1] *= deviation
@@ -65,8 +71,10 @@ def train(options: argparse.Namespace) -> None:
     if options.save:  # before anything is printed: a closed pipe must not lose it
         nbfc.save(net, options.save)
 
-    rate = options.epochs * len(X) / seconds
-    print(f"trained    {options.epochs} epochs in {seconds:.2f} seconds ({rate:,.0f} samples a second)")
+    rate = len(history) * len(X) / seconds
+    if history.stopped:
+        print(f"stopped    {history.stopped}")
+    print(f"trained    {len(history)} epochs in {seconds:.2f} seconds ({rate:,.0f} samples a second)")
     of = "" if class_names else " (of standardised targets)"
     print(f"loss       {history[0].loss:.4g} in the first epoch, {history[-1].loss:.4g} in the last{of}")
     _print_quality(net, "training", X, y)
@@ -74,6 +82,9 @@ def train(options: argparse.Namespace) -> None:
         _print_quality(net, "test", X_test, y_test)
     if options.save:
         print(f"saved      {options.save}")
+    if options.plot:
+        _draw(options.plot, net, history, (X_test, y_test) if len(X_test) else (X, y), len(X_test) > 0)
+        print(f"picture    {options.plot}")
 
 
 def _check_options(options: argparse.Namespace) -> None:
@@ -85,10 +96,16 @@ def _check_options(options: argparse.Namespace) -> None:
         raise ValueError(f"--test-fraction is {options.test_fraction}: expected at least 0 and below 1.")
     if options.data is None and (options.target or options.task == "regress"):
         raise ValueError("--target and --task regress need --data: the digits have neither columns nor quantities.")
-    if options.save and (
-        os.path.isdir(options.save) or not os.path.isdir(os.path.dirname(os.path.abspath(options.save)))
-    ):
-        raise ValueError(f"--save is {options.save}: expected a file in a folder that exists.")
+    for name in ("save", "plot"):
+        path = getattr(options, name)
+        if path and (os.path.isdir(path) or not os.path.isdir(os.path.dirname(os.path.abspath(path)))):
+            raise ValueError(f"--{name} is {path}: expected a file in a folder that exists.")
+    if options.plot:
+        kinds = ("png", "pdf", "svg")
+        if importlib.util.find_spec("matplotlib") is None:
+            raise ValueError('--plot needs matplotlib, which is not installed: pip install "nbfc[plot]".')
+        if options.plot.rpartition(".")[2].lower() not in kinds:
+            raise ValueError(f"--plot is {options.plot}: expected a file that ends in .{', .'.join(kinds)}.")
 
 
 def _data(options: argparse.Namespace) -> tuple[Samples, Samples, Names, Names]:
@@ -141,12 +158,12 @@ def _task_of(y: Array) -> str:
     return "classify" if distinct <= 20 and 2 * distinct <= len(y) else "regress"
 
 
-def _standardized(y: Array) -> tuple[Array, Array, Array]:
+def _mean_and_deviation(y: Array) -> tuple[Array, Array]:
     mean, deviation = y.mean(axis=0), y.std(axis=0)
     deviation = np.where(deviation == 0, 1.0, deviation)
     if not np.isfinite(deviation).all():
         raise ValueError(f"y has numbers too large to take the deviation of, up to {y.max():g}.")
-    return (y - mean) / deviation, mean, deviation
+    return mean, deviation
 
 
 def _dtype_for(y: Array, deviation: Array) -> str:
@@ -173,6 +190,18 @@ def _print_quality(net: nbfc.MLP, which: str, X: Array, y: Array) -> None:
     with np.errstate(divide="ignore", invalid="ignore"):
         r_squared = np.mean(1 - squares / y.var(axis=0))
     print(f"{which + ' R²':<18} {r_squared:.4f}, root mean squared error {np.sqrt(squares.mean()):.4g}")
+
+
+def _draw(file: str, net: nbfc.MLP, history: nbfc.History, samples: Samples, held_out: bool) -> None:
+    """Draw the history, and the confusion matrix, or what is predicted over the targets."""
+    figure, axes = plots.figure_of_history(history, panels=2)
+    (X, y), title = samples, "test rows" if held_out else "training rows"
+    outputs = net.predict(X)
+    if net.class_names:
+        plots.draw_confusion(axes[-1], y, outputs.argmax(axis=1), net.class_names, title)
+    else:
+        plots.draw_outputs(axes[-1], y, outputs, title)
+    figure.savefig(file, dpi=120)
 
 
 def predict(options: argparse.Namespace) -> None:

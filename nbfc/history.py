@@ -5,11 +5,15 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, fields
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from nbfc._checks import choice
+from nbfc.plots import figure_of_history
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class Epoch:
         Spent training, without validation and metrics.
     samples_per_second : float
         In training.
+    learning_rate : float
+        Of the epoch's last step.
     """
 
     epoch: int
@@ -38,6 +44,7 @@ class Epoch:
     metrics: dict[str, float]
     seconds: float
     samples_per_second: float
+    learning_rate: float
 
     def __str__(self) -> str:
         parts = [f"epoch {self.epoch}: loss {self.loss:.4g}"]
@@ -48,13 +55,31 @@ class Epoch:
 
 
 class History(list[Epoch]):
-    """A list of `Epoch` records, one for each epoch; printed, a line for each."""
+    """A list of `Epoch` records, one for each epoch; printed, a line for each.
+
+    Attributes
+    ----------
+    stopped : str
+        What ended the fit before its last epoch, or "".
+    """
+
+    stopped: str = ""
 
     def column(self, name: str) -> list[Any]:
         """Return one field of every record, or the metric of that name."""
         names = [field.name for field in fields(Epoch)] + (list(self[0].metrics) if self else [])
         choice("name", name, dict.fromkeys(names))
         return [record.metrics[name] if name in record.metrics else getattr(record, name) for record in self]
+
+    def plot(self) -> Figure:
+        """Return a matplotlib figure of the losses and the metrics, such as ``.plot().savefig("history.png")``.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed: ``pip install "nbfc[plot]"``.
+        """
+        return figure_of_history(self)[0]
 
     def __str__(self) -> str:
         return "\n".join(map(str, self))

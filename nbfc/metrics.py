@@ -1,6 +1,20 @@
-"""Metrics that ``nbfc.fit`` reports beside the loss: "accuracy", or any function of targets and outputs."""
+"""Metrics that ``nbfc.fit`` reports beside the loss: by name, or any function of targets and outputs.
+
+=================== ============================= =========================================================
+name                losses                        value
+=================== ============================= =========================================================
+"accuracy"          both cross entropies          share of samples (of outputs, for the binary one) that are right
+"balanced_accuracy" both cross entropies          mean over classes of the share of each that is right
+"f1"                both cross entropies          F₁, the mean over classes, or of class 1 for one output
+"roc_auc"           both cross entropies          area under the ROC curve, for several classes one against the rest
+"r2", "mae", "rmse" all others                    R², mean absolute and root mean squared error, means over outputs
+=================== ============================= =========================================================
+
+All but the first are scikit-learn's (``pip install scikit-learn``), and see targets and outputs as the loss does.
+"""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -15,8 +29,7 @@ def accuracy(y: Array, logits: Array) -> float:
 
     Targets are labels (N,), or rows of probabilities (N, n) of which the largest is right.
     """
-    labels = y if y.ndim == 1 else y.argmax(axis=1)
-    return float(np.mean(logits.argmax(axis=1) == labels))
+    return float(np.mean(logits.argmax(axis=1) == _labels(y)))
 
 
 def binary_accuracy(y: Array, logits: Array) -> float:
@@ -24,7 +37,73 @@ def binary_accuracy(y: Array, logits: Array) -> float:
     return float(np.mean((logits > 0) == (y > 0.5)))
 
 
+def _labels(y: Array) -> Array:
+    return y if y.ndim == 1 else y.argmax(axis=1)
+
+
+def _probabilities(logits: Array) -> Array:
+    """Return the softmax of each row, in float64, whose sums scikit-learn finds to be 1."""
+    weights = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    return weights / weights.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
+
+
+def _of_classes(name: str, metrics: Any) -> Metric:
+    """Return a metric of scikit-learn for the loss cross_entropy."""
+    if name == "roc_auc":
+
+        def area(y: Array, logits: Array) -> float:
+            p, labels = _probabilities(logits), _labels(y)
+            if p.shape[1] == 2:
+                return float(metrics.roc_auc_score(labels, p[:, 1]))
+            return float(metrics.roc_auc_score(labels, p, multi_class="ovr", labels=np.arange(p.shape[1])))
+
+        return area
+    options = {"average": "macro"} if name == "f1" else {}
+    score = metrics.f1_score if name == "f1" else metrics.balanced_accuracy_score
+    return lambda y, logits: float(score(_labels(y), logits.argmax(axis=1), **options))
+
+
+def _of_signs(name: str, metrics: Any) -> Metric:
+    """Return a metric of scikit-learn for the loss binary_cross_entropy: the mean over outputs."""
+    scores = {
+        "f1": lambda t, logits: metrics.f1_score(t, logits > 0),
+        "balanced_accuracy": lambda t, logits: metrics.balanced_accuracy_score(t, logits > 0),
+        "roc_auc": metrics.roc_auc_score,
+    }
+    return lambda y, logits: float(
+        np.mean([scores[name](target > 0.5, column) for target, column in zip(y.T, logits.T, strict=True)])
+    )
+
+
+def _of_numbers(name: str, metrics: Any) -> Metric:
+    """Return a metric of scikit-learn for the other losses."""
+    names = {"r2": "r2_score", "mae": "mean_absolute_error", "rmse": "root_mean_squared_error"}
+    score = getattr(metrics, names[name])
+    return lambda y, outputs: float(score(y, outputs))
+
+
 ACCURACIES: dict[str, Metric] = {"cross_entropy": accuracy, "binary_cross_entropy": binary_accuracy}
+BETTER = {
+    **dict.fromkeys(("accuracy", "balanced_accuracy", "f1", "roc_auc", "r2"), "max"),
+    **dict.fromkeys(("mae", "rmse"), "min"),
+}
+NUMBERS = ("r2", "mae", "rmse")
+
+
+def _named(name: str, loss: str) -> Metric:
+    """Return the metric of a name for a loss."""
+    choice("metric", name, BETTER)
+    if (name in NUMBERS) == (loss in ACCURACIES):
+        kind = "numbers" if name in NUMBERS else "classes"
+        raise ValueError(f"metrics has {name!r} with the loss {loss!r}: expected a loss of {kind}.")
+    if name == "accuracy":
+        return ACCURACIES[loss]
+    try:
+        from sklearn import metrics
+    except ImportError:
+        raise ImportError(f"metrics has {name!r}, which is scikit-learn's: pip install scikit-learn.") from None
+    make = _of_numbers if name in NUMBERS else _of_classes if loss == "cross_entropy" else _of_signs
+    return make(name, metrics)
 
 
 def resolve(metrics: Sequence[str | Metric], loss: str) -> dict[str, Metric]:
@@ -33,7 +112,9 @@ def resolve(metrics: Sequence[str | Metric], loss: str) -> dict[str, Metric]:
     Raises
     ------
     ValueError
-        If a name is unknown or comes twice, or "accuracy" is asked of a loss that does not classify.
+        If a name is unknown or comes twice, or does not go with the loss.
+    ImportError
+        If a metric is scikit-learn's, and that is not installed.
     TypeError
         If `metrics` is not a list or tuple of names and functions.
     """
@@ -44,10 +125,8 @@ def resolve(metrics: Sequence[str | Metric], loss: str) -> dict[str, Metric]:
         if callable(metric):
             name = getattr(metric, "__name__", repr(metric))
             measure = metric
-        elif choice("metric", metric, {"accuracy": True}) and loss not in ACCURACIES:
-            raise ValueError(f"metrics has 'accuracy' with the loss {loss!r}: expected a loss of classes.")
         else:
-            name, measure = metric, ACCURACIES[loss]
+            name, measure = metric, _named(metric, loss)
         if name in found:
             raise ValueError(f"metrics has {name!r} twice: expected different names, as the records keep them by name.")
         found[name] = measure

@@ -11,6 +11,7 @@ import numpy as np
 from nbfc import _arrays
 from nbfc._arrays import Array
 from nbfc._checks import seeded, whole_number
+from nbfc.calls import Callback, Calls, FitState, check_callbacks, started
 from nbfc.errors import DivergenceError
 from nbfc.history import Epoch, History, ProgressBar
 from nbfc.losses import per_sample
@@ -31,6 +32,7 @@ def fit(
     batch_size: int,
     validation: tuple[Any, Any] | None = None,
     metrics: Sequence[str | Callable[[Array, Array], float]] = (),
+    callbacks: Sequence[Callback] = (),
     seed: int | None = None,
     progress: bool = True,
 ) -> History:
@@ -56,9 +58,11 @@ def fit(
     validation : (X, y), optional
         Data to measure the loss and the metrics on after each epoch.
     metrics : sequence
-        "accuracy", or functions of the targets and the network's outputs that return a number. They are measured
-        after each epoch, on the validation data or else on all of the training data. The targets come as labels (N,)
-        or rows (N, n_out). What a function raises stops the fit as it is.
+        Names of ``nbfc.metrics``, or functions of the targets and the network's outputs that return a number. They are
+        measured after each epoch, on the validation data or else on all of the training data. The targets come as
+        labels (N,) or rows (N, n_out). What a function raises stops the fit as it is.
+    callbacks : sequence
+        What is called as training goes on: see ``nbfc.callbacks``. What one raises ends the fit as it is.
     seed : int, optional
         Of the shuffling.
     progress : bool
@@ -67,7 +71,8 @@ def fit(
     Returns
     -------
     History
-        A record for each epoch: loss, validation loss, metrics, seconds, samples a second.
+        A record for each epoch: loss, validation loss, metrics, seconds, samples a second, learning rate. Ctrl-C ends
+        the fit after the step that it takes, and the history says so.
 
     Raises
     ------
@@ -84,43 +89,60 @@ def fit(
     epochs = whole_number("epochs", epochs, least=1)
     batch_size = whole_number("batch_size", batch_size, least=1)
     measures = resolve_metrics(metrics, loss)
+    check_callbacks(callbacks)
     rng = seeded(seed)
     X, y = _finite_batch(net, X, y, loss)
-    if validation is not None:
-        X_held_out, y_held_out = _validation_batch(net, validation, loss)
+    held_out = None if validation is None else _validation_batch(net, validation, loss)
 
-    history = History()
-    with ProgressBar(progress, epochs, len(X)) as bar:
-        for epoch in range(1, epochs + 1):
-            bar.start(epoch)
-            started = time.perf_counter()
-            total = 0.0
-            order = rng.permutation(len(X))
-            y_in_order = y[order]
-            for start in range(0, len(X), batch_size):
-                rows = order[start : start + batch_size]
-                try:  # the step gathers the rows of X, on all threads
-                    batch_loss = trainer._step(X, y_in_order[start : start + batch_size], rows)
-                except DivergenceError as error:
-                    batch = start // batch_size + 1
-                    raise DivergenceError(f"epoch {epoch}, batch {batch}: {error}", history) from None
-                total += batch_loss * len(rows)
-                bar.advance(len(rows), batch_loss)
-            seconds = time.perf_counter() - started
+    names = ("loss", *(() if held_out is None else ("validation_loss",)), *measures)
+    state = FitState(net, trainer, History(), names, epochs, -(-len(X) // batch_size))
+    history = state.history
+    with ProgressBar(progress, epochs, len(X)) as bar, started(callbacks, state) as calls:
+        try:
+            for state.epoch in range(1, epochs + 1):
+                bar.start(state.epoch)
+                before = time.perf_counter()
+                mean_loss = _train_epoch(state, X, y, rng.permutation(len(X)), batch_size, bar, calls)
+                seconds = time.perf_counter() - before
 
-            validation_loss: float | None = None
-            values: dict[str, float] = {}
-            if validation is not None:
-                validation_loss, values = _evaluate(net, X_held_out, y_held_out, loss, measures)
-                if not np.isfinite(validation_loss):
-                    batch = -(-len(X) // batch_size)
-                    message = f"epoch {epoch}, after batch {batch}: the validation loss is {validation_loss}"
-                    raise DivergenceError(f"{message}; the parameters are finite, but too large.", history)
-            elif measures:
-                _, values = _evaluate(net, X, y, loss, measures)
-            mean_loss = total / len(X)
-            history.append(Epoch(epoch, mean_loss, validation_loss, values, seconds, len(X) / seconds))
+                validation_loss: float | None = None
+                values: dict[str, float] = {}
+                if held_out is not None:
+                    validation_loss, values = _evaluate(net, *held_out, loss, measures)
+                    if not np.isfinite(validation_loss):
+                        message = (
+                            f"epoch {state.epoch}, after batch {state.batch}: the validation loss is {validation_loss}"
+                        )
+                        raise DivergenceError(f"{message}; the parameters are finite, but too large.", history)
+                elif measures:
+                    _, values = _evaluate(net, X, y, loss, measures)
+                rate = trainer.learning_rate
+                history.append(Epoch(state.epoch, mean_loss, validation_loss, values, seconds, len(X) / seconds, rate))
+                if stopping := calls.end_epoch(state):
+                    history.stopped = f"by {stopping} after epoch {state.epoch}"
+                    break
+        except KeyboardInterrupt:
+            history.stopped = f"by an interrupt in epoch {state.epoch}, batch {state.batch}"
     return history
+
+
+def _train_epoch(
+    state: FitState, X: Array, y: Array, order: Array, batch_size: int, bar: ProgressBar, calls: Calls
+) -> float:
+    """Take a step on every batch of the samples in an order; return the mean of their losses."""
+    total, y_in_order = 0.0, y[order]
+    for batch, start in enumerate(range(0, len(X), batch_size), 1):
+        state.batch = batch
+        rows = order[start : start + batch_size]
+        for call in calls.before_batch:
+            call(state)
+        try:  # the step gathers the rows of X, on all threads
+            batch_loss = state.trainer._step(X, y_in_order[start : start + batch_size], rows)
+        except DivergenceError as error:
+            raise DivergenceError(f"epoch {state.epoch}, batch {state.batch}: {error}", state.history) from None
+        total += batch_loss * len(rows)
+        bar.advance(len(rows), batch_loss)
+    return total / len(X)
 
 
 def _finite_batch(net: MLP, X: Any, y: Any, loss: str) -> tuple[Array, Array]:

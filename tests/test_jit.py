@@ -129,10 +129,13 @@ assert not numba.np.ufunc.parallel._is_initialized
 
 ORDER = [
     ("__main__", "commands"),
+    ("learning_rates",),
     ("training", "serialization", "tables"),
+    ("callbacks", "calls"),
     ("trainer",),
-    ("network", "metrics", "history", "jit"),
-    ("architecture", "datasets", "differentiable", "initializers", "losses", "optimizers", "sampling"),
+    ("network", "metrics", "history", "jit", "plots"),
+    ("architecture", "datasets", "differentiable", "initializers", "losses", "optimizers"),
+    ("sampling", "schedules"),
     ("kernels",),
     ("_arrays", "_checks", "errors"),
 ]

@@ -12,7 +12,7 @@ README = Path(__file__).parents[1] / "README.md"
 @pytest.fixture
 def scripts():
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     return blocks
 
 
@@ -24,7 +24,7 @@ def run(script):
 
 def test_the_scripts_run_and_train_the_same_network(scripts, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    by_fit, by_hand, _ = map(run, scripts)
+    by_fit, by_hand = map(run, scripts[:2])
     assert np.array_equal(by_fit["net"].parameters, by_hand["net"].parameters)
     assert (tmp_path / "digits.safetensors").exists()
     shown = capsys.readouterr().out
@@ -32,12 +32,20 @@ def test_the_scripts_run_and_train_the_same_network(scripts, tmp_path, monkeypat
     assert f"accuracy {by_fit['history'][-1].metrics['accuracy']:.4g}" in shown
 
 
+def test_the_script_with_callbacks_stops_early(scripts, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = run(scripts[2])
+    assert names["history"].stopped.startswith("by EarlyStopping")
+    assert max(names["history"].column("accuracy")) >= 0.97
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == len(names["history"]) + 1
+
+
 def test_the_training_scripts_are_as_short_as_they_say(scripts):
     assert all(len([line for line in script.splitlines() if line.strip()]) <= 10 for script in scripts[:2])
 
 
 def test_the_simulation_ends_where_python_takes_it(scripts):
-    names = run(scripts[2].replace("10_000", "100"))
+    names = run(scripts[3].replace("10_000", "100"))
     swing, policy = names["swing"], names["policy"]
     expected = swing.py_func(policy, 1.0, 0.0, 100)
     assert abs(expected - [1, 0]).min() > 1e-4

@@ -418,7 +418,7 @@ def spoilt(value):
         ({"validation": (np.ones((9, 4)), np.ones((9, 3)))}, ValueError, r"validation: X has shape \(9, 4\)"),
         ({"seed": -1}, ValueError, "seed is -1: expected at least 0"),
         ({"y": np.ma.masked_equal(np.ones((9, 3)), 1)}, TypeError, "y has masked entries"),
-        ({"metrics": ["f1"]}, ValueError, "metric is 'f1': expected one of 'accuracy'"),
+        ({"metrics": ["f2"]}, ValueError, "metric is 'f2': expected one of 'accuracy'"),
         ({"metrics": "accuracy"}, TypeError, "metrics is 'accuracy': expected a list"),
         ({"metrics": ["accuracy"]}, ValueError, "'accuracy' with the loss 'mse'"),
         ({"metrics": [max, max]}, ValueError, "metrics has 'max' twice"),
