@@ -88,6 +88,15 @@ def test_what_a_callback_raises_ends_the_fit_and_the_others_are_ended(method, rn
     assert np.isfinite(net.parameters).all()
 
 
+@pytest.fixture
+def interrupts():
+    """Take interrupts as a program at a terminal does; one in the background has them ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupts")
 @pytest.mark.parametrize("where", ["on_batch_start", "on_epoch_end"])
 def test_an_interrupt_ends_the_fit_with_the_history(where, rng):
     class Interrupting(callbacks.Callback):
