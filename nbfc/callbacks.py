@@ -27,6 +27,8 @@ __all__ = [
     "TensorBoard",
 ]
 
+SIGNS = {"min": 1.0, "max": -1.0}  # by which what is monitored becomes a number that is to fall
+
 
 @dataclass
 class _Monitor(Callback):
@@ -41,7 +43,7 @@ class _Monitor(Callback):
         whole_number("patience", self.patience, least=1)
         real_number("least_change", self.least_change, least=0)
         if self.mode is not None:
-            choice("mode", self.mode, {"min": 1, "max": -1})
+            choice("mode", self.mode, SIGNS)
 
     def on_fit_start(self, state: FitState) -> None:
         """Check that what is monitored will be measured."""
@@ -50,12 +52,12 @@ class _Monitor(Callback):
         mode = self.mode or {"loss": "min", "validation_loss": "min", **BETTER}.get(name)
         if mode is None:
             raise ValueError(f"mode is left out, but {name!r} is a metric of your own: expected 'min' or 'max'.")
-        self._name, self._sign = name, 1.0 if mode == "min" else -1.0
+        self._name, self._sign = name, SIGNS[mode]
         self._best, self._waited = float("inf"), 0
 
     def _is_better(self, state: FitState) -> bool:
         """Look at the newest epoch, and count those without a better number."""
-        value = self._sign * float(state.history.column(self._name)[-1])
+        value = self._sign * float(state.history[-1].number(self._name))
         better = value < self._best - self.least_change
         self._best, self._waited = (value, 0) if better else (self._best, self._waited + 1)
         return better
@@ -173,26 +175,24 @@ class CSVLogger(Callback):
 
     def on_fit_start(self, state: FitState) -> None:
         """Open the file."""
+        own = [item.name for item in fields(Epoch) if item.name != "metrics"]
+        self._names = own + [name for name in state.names if name not in own]
         self._file = open(self.path, "w", newline="", encoding="utf-8")  # noqa: SIM115  (closed in on_fit_end)
-        csv.writer(self._file, lineterminator="\n").writerow(_row_of(state, header=True))
+        self._write(self._names)
 
     def on_epoch_end(self, state: FitState) -> None:
         """Write a line."""
+        self._write([state.history[-1].number(name) for name in self._names])
+
+    def _write(self, row: list[Any]) -> None:
         assert self._file is not None
-        csv.writer(self._file, lineterminator="\n").writerow(_row_of(state))
+        csv.writer(self._file, lineterminator="\n").writerow(row)
         self._file.flush()
 
     def on_fit_end(self, state: FitState) -> None:
         """Close the file."""
         if self._file is not None:
             self._file.close()
-
-
-def _row_of(state: FitState, header: bool = False) -> list[Any]:
-    """Return the names or the values of a record: its own, and each metric."""
-    own = [item.name for item in fields(Epoch) if item.name != "metrics"]
-    metrics = [name for name in state.names if name not in own]
-    return own + metrics if header else [state.history.column(name)[-1] for name in own + metrics]
 
 
 class TensorBoard(Callback):
@@ -221,8 +221,9 @@ class TensorBoard(Callback):
     def on_epoch_end(self, state: FitState) -> None:
         """Write the numbers."""
         assert self._writer is not None
+        record = state.history[-1]
         for name in (*state.names, "learning_rate"):
-            self._writer.add_scalar(name, state.history.column(name)[-1], state.history[-1].epoch)
+            self._writer.add_scalar(name, record.number(name), record.epoch)
 
     def on_fit_end(self, state: FitState) -> None:
         """Close the writer."""

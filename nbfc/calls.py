@@ -79,18 +79,15 @@ class Calls:
     """The methods of all callbacks that are called during epochs."""
 
     def __init__(self, callbacks: Sequence[Any]) -> None:
-        self.before_batch = [
-            method for callback in callbacks if (method := _method(callback, "on_batch_start")) is not None
-        ]
+        self.before_batch = [method for callback in callbacks for method in _methods(callback, "on_batch_start")]
         self._after_epoch = [
-            (type(callback).__name__, method)
-            for callback in callbacks
-            if (method := _method(callback, "on_epoch_end")) is not None
+            (type(callback).__name__, method) for callback in callbacks for method in _methods(callback, "on_epoch_end")
         ]
 
     def end_epoch(self, state: FitState) -> str:
         """Call them all after an epoch; return the name of one that ends the fit, or nothing."""
-        return next((name for name, stop in [(name, call(state)) for name, call in self._after_epoch] if stop), "")
+        stopping = [name for name, call in self._after_epoch if call(state)]
+        return stopping[0] if stopping else ""
 
 
 @contextmanager
@@ -98,14 +95,15 @@ def started(callbacks: Sequence[Any], state: FitState) -> Iterator[Calls]:
     """Start callbacks, and in any case end those that started."""
     with ExitStack() as stack:
         for callback in callbacks:
-            if (start := _method(callback, "on_fit_start")) is not None:
+            for start in _methods(callback, "on_fit_start"):
                 start(state)
-            if (end := _method(callback, "on_fit_end")) is not None:
+            for end in _methods(callback, "on_fit_end"):
                 stack.callback(end, state)
         yield Calls(callbacks)
 
 
-def _method(callback: Any, name: str) -> Any:
-    """Return a method, or None where a callback has none of its own: an empty one would be called at each step."""
+def _methods(callback: Any, name: str) -> list[Any]:
+    """Return a callback's method, or none where it has none of its own: an empty one would be called at each step."""
+    method = getattr(callback, name, None)
     empty = getattr(type(callback), name, None) is getattr(Callback, name)
-    return None if empty else getattr(callback, name, None)
+    return [] if method is None or empty else [method]

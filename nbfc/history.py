@@ -46,6 +46,10 @@ class Epoch:
     samples_per_second: float
     learning_rate: float
 
+    def number(self, name: str) -> Any:
+        """Return the metric of a name, or the field."""
+        return self.metrics[name] if name in self.metrics else getattr(self, name)
+
     def __str__(self) -> str:
         parts = [f"epoch {self.epoch}: loss {self.loss:.4g}"]
         if self.validation_loss is not None:
@@ -69,7 +73,7 @@ class History(list[Epoch]):
         """Return one field of every record, or the metric of that name."""
         names = [field.name for field in fields(Epoch)] + (list(self[0].metrics) if self else [])
         choice("name", name, dict.fromkeys(names))
-        return [record.metrics[name] if name in record.metrics else getattr(record, name) for record in self]
+        return [record.number(name) for record in self]
 
     def plot(self) -> Figure:
         """Return a matplotlib figure of the losses and the metrics, such as ``.plot().savefig("history.png")``.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from nbfc.errors import DivergenceError
 from nbfc.network import MLP
 from nbfc.optimizers import Optimizer
 from nbfc.plots import figure_of_learning_rates
+from nbfc.sampling import batches
 from nbfc.trainer import Trainer
 from nbfc.training import _finite_batch
 
@@ -93,14 +95,11 @@ def find_learning_rate(
 
     rates, losses, smooth = np.geomspace(lowest, highest, steps), [], []
     total = weight = 0.0
-    order = np.empty(0, np.int64)
-    for rate in rates:
-        if len(order) == 0:
-            order = rng.permutation(len(X))
-        rows, order = order[:batch_size], order[batch_size:]
+    epochs = (batches(X, y, batch_size, rng) for _ in count())
+    for rate, batch in zip(rates, chain.from_iterable(epochs), strict=False):
         trainer.learning_rate = rate
         try:
-            losses.append(trainer._step(X, y[rows], rows))
+            losses.append(trainer._step(*batch))
         except DivergenceError:
             break
         total, weight = KEPT * total + losses[-1], KEPT * weight + 1

@@ -41,7 +41,7 @@ def _labels(y: Array) -> Array:
     return y if y.ndim == 1 else y.argmax(axis=1)
 
 
-def _probabilities(logits: Array) -> Array:
+def probabilities(logits: Array) -> Array:
     """Return the softmax of each row, in float64, whose sums scikit-learn finds to be 1."""
     weights = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     return weights / weights.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
@@ -52,7 +52,7 @@ def _of_classes(name: str, metrics: Any) -> Metric:
     if name == "roc_auc":
 
         def area(y: Array, logits: Array) -> float:
-            p, labels = _probabilities(logits), _labels(y)
+            p, labels = probabilities(logits), _labels(y)
             if p.shape[1] == 2:
                 return float(metrics.roc_auc_score(labels, p[:, 1]))
             return float(metrics.roc_auc_score(labels, p, multi_class="ovr", labels=np.arange(p.shape[1])))

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numba.core.errors import TypingError
-from numba.core.typing.typeof import Purpose
 from numba.extending import typeof_impl
 
 from nbfc import _arrays
@@ -225,7 +224,7 @@ class Trainer:
         """
         if not isinstance(state, State):
             raise TypeError(f"state is {type(state).__name__}: expected what `freeze` returned, an nbfc.jit.State.")
-        own = features(self.freeze(1))
+        own = features(State(self._net.freeze(), self._state, self._rule, LOSSES[self._loss], self._work))
         for what, value in features(state).items():
             if value != own[what]:
                 raise ValueError(f"state has another {what} than this trainer: expected one of a trainer like this.")
@@ -236,14 +235,6 @@ class Trainer:
 
     def __repr__(self) -> str:
         return f"Trainer({self.net!r}, loss={self.loss!r}, optimizer={self.optimizer}, steps={self.steps})"
-
-
-@typeof_impl.register(State)
-def _typeof_state(state: State, context: Any) -> Any:
-    """Refuse states that are globals: Numba keeps those where nothing may be written, and a step would crash."""
-    if context.purpose is Purpose.constant:
-        raise TypingError("a state of nbfc.jit came to compiled code as a global: expected it as an argument.")
-    return typeof_impl.dispatch(tuple)(state, context)
 
 
 @typeof_impl.register(Trainer)

@@ -1,8 +1,10 @@
 """What all tests share: data for every loss, layouts of arrays, and numbers of threads."""
 
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 # Threads are tested on a machine with one core, too. Numba reads this when it is imported.
 os.environ["NUMBA_NUM_THREADS"] = str(max(2, os.cpu_count() or 1))
@@ -13,6 +15,7 @@ import pytest
 from hypothesis import settings
 from numba.core.runtime import _nrt_python, rtsys
 
+import nbfc
 from nbfc.kernels import _jit
 
 # The first example of a test may compile for seconds, and a failure has to come again.
@@ -68,6 +71,13 @@ def allocations():
     yield rtsys.get_allocation_stats
     if not enabled:
         _nrt_python.memsys_disable_stats()
+
+
+@pytest.fixture
+def package(tmp_path):
+    """Return a copy of the package, whose files may be edited."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    return Path(shutil.copytree(Path(nbfc.__file__).parent, tmp_path / "copy" / "nbfc", ignore=ignored))
 
 
 @pytest.fixture

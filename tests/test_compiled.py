@@ -323,6 +323,16 @@ def test_steps_are_those_of_a_trainer_to_the_bit(optimizer, case, size, clip, dt
     assert np.array_equal(state.policy.parameters, net.parameters)
 
 
+def test_a_trainer_that_adds_noise_takes_back_a_state_trained_without(rng):
+    options, X = {"loss": "mse", "optimizer": "sgd", "clip_per_sample": 1.0}, rng.random((9, 4))
+    state = nbfc.Trainer(samples.network([4, 5, 2]), **options).freeze()
+    jit.train_step(state, X, X[:, :2])
+    noisy = nbfc.Trainer(samples.network([4, 5, 2]), **options, noise_multiplier=1.0)
+    noisy.restore(state)
+    assert noisy.steps == 1
+    assert np.array_equal(noisy.net.parameters, state.policy.parameters)
+
+
 def test_a_compiled_learning_rate_is_that_of_the_trainer(dtype, rng):
     net = samples.network([4, 5, 2], dtype=dtype)
     trainer, X = nbfc.Trainer(net, "mse", "sgd"), rng.standard_normal((9, 4))

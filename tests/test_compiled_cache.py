@@ -1,11 +1,6 @@
 """Users' compiled functions, and the calls from Python, on disk."""
 
 import shutil
-from pathlib import Path
-
-import pytest
-
-import nbfc
 
 USER = """
 import numpy as np, nbfc
@@ -38,13 +33,6 @@ np.testing.assert_allclose(user.many(policy, X), net.predict(X).sum(1) + net.jac
 assert user.decide(X[0]) == X[0].argmax() + ADDED
 print(*("loaded" if f.stats.cache_hits else "compiled" for f in (user.one, user.many, user.decide)))
 """
-
-
-@pytest.fixture
-def package(tmp_path):
-    """A copy of the package, whose files may be edited."""
-    ignored = shutil.ignore_patterns("__pycache__")
-    return Path(shutil.copytree(Path(nbfc.__file__).parent, tmp_path / "copy" / "nbfc", ignore=ignored))
 
 
 def test_users_functions_are_kept_on_disk_and_compiled_anew_for_other_sources(package, python, tmp_path):

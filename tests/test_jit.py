@@ -1,7 +1,7 @@
 """Compilation and its cache: nothing at import, nothing stale, and nothing lost where the cache cannot be used."""
 
 import ast
-import shutil
+import re
 from pathlib import Path
 
 import pytest
@@ -29,18 +29,16 @@ MEAN = "    mean_of_rows(dY, j0, j1, db[j0:j1])\n"  # equation ①
 
 
 @pytest.fixture
-def copied(tmp_path, python):
+def copied(tmp_path, package, python):
     """A copy of the package whose files may be edited, and a function that runs RUN on it."""
-    folder = tmp_path / "copy"
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(PACKAGE, folder / "nbfc", ignore=ignored)
+    folder = package.parent
 
     def run(**environment):
         environment = {"PYTHONPATH": str(folder), "NUMBA_CACHE_DIR": str(tmp_path / "cache"), **environment}
         value, how, warned = python(f"FOLDER = {str(folder)!r}\n" + RUN, **environment).strip().splitlines()
         return float(value), how, warned
 
-    return folder / "nbfc", run
+    return package, run
 
 
 def edit(path, old, new):
@@ -166,6 +164,10 @@ def test_imports_run_one_way():
             if parts[0] in ("__main__", "commands", "examples"):
                 continue  # these use the package as its users do
             assert rank.get(name, -1) >= rank[parts[0]], f"{'.'.join(parts)} imports {name}"
+    for name, allowed in (("_cache", set()), ("_addresses", {"_cache"}), ("_jit", {"_addresses", "_cache"})):
+        source = (PACKAGE / "kernels" / f"{name}.py").read_text()
+        assert set(re.findall(r"nbfc\.kernels\.(\w+)", source)) <= allowed
+        assert set(imported(PACKAGE / "kernels" / f"{name}.py")) <= {"kernels"}
 
 
 def test_no_file_holds_two_ideas():

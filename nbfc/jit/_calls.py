@@ -98,8 +98,8 @@ def is_contiguous(array: Any, ndim: int, numbers: Any) -> bool:
 
 def check_samples(x: Any, name: str = "x") -> None:
     """Raise a TypingError unless a type is that of one sample or of rows of them."""
-    if not (isinstance(x, types.Array) and x.ndim in (1, 2) and x.dtype in REALS):
-        array = isinstance(x, types.Array) and x.ndim in (1, 2)
+    array = isinstance(x, types.Array) and x.ndim in (1, 2)
+    if not (array and x.dtype in REALS):
         such = f"{name}.astype(np.float32)" if array else f"an np.array of {name}"
         raise TypingError(
             f"nbfc.jit: {name} is {x}: expected an array of float32 or float64, one sample or one a row, such as "

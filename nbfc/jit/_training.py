@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numba import types
 from numba.core.errors import TypingError
+from numba.core.typing.typeof import Purpose
+from numba.extending import typeof_impl
 
 from nbfc._arrays import Array
 from nbfc._checks import choice
@@ -115,6 +117,14 @@ def _overload_loss_gradient(policy, x, t, loss):
         )
     code = LOSSES[loss.literal_value]
     return lambda policy, x, t, loss: _loss_gradient(policy, x, t, code)
+
+
+@typeof_impl.register(State)
+def _typeof_state(state: State, context: Any) -> Any:
+    """Refuse states that are globals: Numba keeps those where nothing may be written, and a step would crash."""
+    if context.purpose is Purpose.constant:
+        raise TypingError("a state of nbfc.jit came to compiled code as a global: expected it as an argument.")
+    return typeof_impl.dispatch(tuple)(state, context)
 
 
 @callable_from_python

@@ -10,49 +10,46 @@ from typing import Any
 from nbfc.errors import DivergenceError
 from nbfc.kernels.vectors import INT
 
-FAULTS = (
-    "nbfc.jit: x has another length than the network has inputs: expected (n_in,), or rows (N, n_in)",
-    "nbfc.jit: y has another shape than the outputs: expected (n_out,), or (N, n_out) for x (N, n_in)",
-    "nbfc.jit: y shares memory with x: expected an array of its own, or all of x itself, where the network has no more "
-    "outputs than inputs",
-    "nbfc.jit: rows is below 1: expected the number of samples at a time",
-    "nbfc.jit: scratch is too small: expected what nbfc.jit.scratch(policy) returns",
-    "nbfc.jit: the policy's arrays do not belong together: expected layers as net.freeze() returns them, and "
-    "parameters, mean and deviation of the lengths that these say",
-    "nbfc.jit: the state's arrays do not belong together: expected what trainer.freeze() returns",
-    "nbfc.jit: the learning rate in the state's rule is negative or NaN",
-    "nbfc.jit: v has another shape than the outputs: expected (n_out,), or (N, n_out) for x (N, n_in)",
-    "nbfc.jit: v has another shape than x: expected a direction for each sample",
-    "nbfc.jit: w has another shape than the outputs: expected (n_out,), or (N, n_out) for x (N, n_in)",
-    "nbfc.jit: there are no samples: expected at least one, as the mean over the batch needs",
-    "nbfc.jit: targets have another shape than the outputs (labels, which are integers, are one for each sample)",
-    "nbfc.jit: integer targets are labels, which only cross_entropy takes: expected floats, such as "
-    "t.astype(np.float64)",
-    "nbfc.jit: a label lies outside 0 ... n_out - 1, where n_out is the number of the network's outputs",
-    "nbfc.jit: a target lies outside 0 ... 1, or a row of probabilities does not sum to 1",
-    "nbfc.jit: the loss or a parameter would become NaN or infinite, so the step was not taken and the parameters are "
-    "as they were. A smaller learning rate, or standardised inputs and targets, may help; at a first step, look for "
-    "NaN and infinity in X and y",
+FAULTS: list[str] = []
+
+
+def _fault(message: str) -> int:
+    """Return the number of a new fault, from 1."""
+    FAULTS.append(f"nbfc.jit: {message}")
+    return len(FAULTS)
+
+
+X_COLUMNS = _fault("x has another length than the network has inputs: expected (n_in,), or rows (N, n_in)")
+Y_SHAPE = _fault("y has another shape than the outputs: expected (n_out,), or (N, n_out) for x (N, n_in)")
+Y_PLACE = _fault(
+    "y shares memory with x: expected an array of its own, or all of x itself, where the network has no more "
+    "outputs than inputs"
 )
-(
-    X_COLUMNS,
-    Y_SHAPE,
-    Y_PLACE,
-    NO_ROWS,
-    SCRATCH_SIZE,
-    POLICY_FAULT,
-    STATE_FAULT,
-    RATE_FAULT,
-    V_OUTPUTS,
-    V_INPUTS,
-    W_OUTPUTS,
-    NO_SAMPLES,
-    TARGET_SHAPE,
-    NOT_FOR_LABELS,
-    LABEL_RANGE,
-    TARGET_RANGE,
-    DIVERGED,
-) = range(1, len(FAULTS) + 1)
+NO_ROWS = _fault("rows is below 1: expected the number of samples at a time")
+SCRATCH_SIZE = _fault("scratch is too small: expected what nbfc.jit.scratch(policy) returns")
+POLICY_FAULT = _fault(
+    "the policy's arrays do not belong together: expected layers as net.freeze() returns them, and parameters, mean"
+    " and deviation of the lengths that these say"
+)
+STATE_FAULT = _fault("the state's arrays do not belong together: expected what trainer.freeze() returns")
+RATE_FAULT = _fault("the learning rate in the state's rule is negative or NaN")
+V_OUTPUTS = _fault("v has another shape than the outputs: expected (n_out,), or (N, n_out) for x (N, n_in)")
+V_INPUTS = _fault("v has another shape than x: expected a direction for each sample")
+W_OUTPUTS = _fault("w has another shape than the outputs: expected (n_out,), or (N, n_out) for x (N, n_in)")
+NO_SAMPLES = _fault("there are no samples: expected at least one, as the mean over the batch needs")
+TARGET_SHAPE = _fault(
+    "targets have another shape than the outputs (labels, which are integers, are one for each sample)"
+)
+NOT_FOR_LABELS = _fault(
+    "integer targets are labels, which only cross_entropy takes: expected floats, such as t.astype(np.float64)"
+)
+LABEL_RANGE = _fault("a label lies outside 0 ... n_out - 1, where n_out is the number of the network's outputs")
+TARGET_RANGE = _fault("a target lies outside 0 ... 1, or a row of probabilities does not sum to 1")
+DIVERGED = _fault(
+    "the loss or a parameter would become NaN or infinite, so the step was not taken and the parameters are as they"
+    " were. A smaller learning rate, or standardised inputs and targets, may help; at a first step, look for NaN "
+    "and infinity in X and y"
+)
 
 
 class exported:  # noqa: N801  (a decorator)
