@@ -230,6 +230,8 @@ class Trainer:
                 raise ValueError(f"state has another {what} than this trainer: expected one of a trainer like this.")
         rate = real_number("state.rule[LEARNING_RATE]", float(state.rule[LEARNING_RATE]), least=0)
         steps = real_number("state.rule[STEP]", float(state.rule[STEP]), least=0)
+        if not steps.is_integer():
+            raise ValueError(f"state.rule[STEP] is {steps}: expected a whole number.")
         self._net.parameters, self._state[:] = state.policy.parameters, state.moments
         self._rule[LEARNING_RATE], self._rule[STEP] = rate, steps
 

@@ -118,6 +118,13 @@ def test_a_policy_is_a_copy_that_can_be_pickled_and_given_other_parameters(dtype
     assert np.array_equal(predicted(other, X), net.predict(X))
 
 
+def test_the_first_layers_are_a_network(dtype, rng):
+    net = samples.network([4, 9, 5, 3], "tanh", dtype=dtype)
+    policy, X, (W, *_), (b, *_) = net.freeze(), rng.standard_normal((6, 4)), net.weights, net.biases
+    first = policy._replace(layers=policy.layers[:1], parameters=policy.parameters[: W.size + b.size])
+    np.testing.assert_allclose(jit.predict(first, X), np.tanh(X @ W + b), rtol=1e-5)
+
+
 def test_another_architecture_compiles_nothing(dtype, rng):
     @njit
     def user(policy, x):
@@ -229,8 +236,8 @@ def test_derivatives_of_more_samples_than_a_block_of_any_layout(dtype, rng):
 
 def test_no_samples_beside_their_results(dtype):
     policy, memory = samples.network([100, 3], dtype=dtype).freeze(), np.zeros(2000, dtype)
-    X, Y = memory[:800].reshape(8, 100), memory[800:824].reshape(8, 3)
-    jit.predict_into(policy, X[8:], Y[8:], jit.scratch(policy))
+    X, Y = memory[:800].reshape(8, 100), memory[40:64].reshape(8, 3)
+    jit.predict_into(policy, X[:0], Y[:0], jit.scratch(policy))
 
 
 def test_a_copy_of_a_state_is_whole(rng):
@@ -239,6 +246,13 @@ def test_a_copy_of_a_state_is_whole(rng):
     before = other.policy.parameters.copy()
     jit.train_step(state, X, Y[:, :2])
     assert np.array_equal(other.policy.parameters, before)
+
+
+def test_a_jacobian_for_more_memory_than_there_is(dtype):
+    """Of as many rows times outputs as no integer counts."""
+    policy = samples.network([3, 64], dtype=dtype).freeze()
+    with pytest.raises((ValueError, MemoryError)):
+        jit.jacobian(policy, np.broadcast_to(np.zeros(3), (2**58, 3)))
 
 
 def test_derivatives_of_no_samples(dtype):

@@ -1,5 +1,8 @@
 """What compiled code refuses: wrong types where a function is compiled, wrong values where it is called."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import samples
@@ -9,6 +12,7 @@ from test_compiled import gradients, predict_often, predicted, train
 
 import nbfc
 from nbfc import jit
+from nbfc.kernels.updates import STEP
 
 POLICY, WIDER, ONE = (samples.network([4, 9, n], dtype="float32").freeze() for n in (3, 5, 1))
 MEMORY, SCRATCH = np.zeros(30, np.float32), jit.scratch(POLICY, 5)
@@ -75,18 +79,37 @@ def test_wrong_values_are_refused_in_compiled_code(call, message):
         call()
 
 
-@pytest.mark.parametrize("layer", [0, 1])
-@pytest.mark.parametrize("column", range(6))
-@pytest.mark.parametrize("value", [-1, 5, 2**40])
-def test_a_table_of_layers_that_was_changed(layer, column, value):
-    layers = POLICY.layers.copy()
-    if layers[layer, column] == value:
-        pytest.skip("it is so")
-    layers[layer, column] = value
-    policy = POLICY._replace(layers=layers)
-    for call in (jit.scratch, lambda p: jit.predict(p, X), lambda p: jit.jacobian(p, X), lambda p: gradients(p, X, Y)):
-        with pytest.raises(ValueError, match="the policy's arrays do not belong together"):
-            call(policy)
+@njit
+def change(policy):
+    policy.layers[0, 0] = 7
+
+
+@pytest.mark.parametrize("duplicate", [lambda p: p, copy.copy, copy.deepcopy, lambda p: pickle.loads(pickle.dumps(p))])
+def test_nobody_changes_the_table_of_layers(duplicate):
+    """Kernels find all weights by it."""
+    policy = duplicate(POLICY)
+    with pytest.raises(ValueError, match="read-only"):
+        policy.layers[0, 0] = 7
+    with pytest.raises(TypingError, match="readonly"):
+        change(policy)
+    state = nbfc.Trainer(samples.network([4, 9, 3], dtype="float32"), "mse", "adam").freeze()
+    with pytest.raises(ValueError, match="read-only"):
+        duplicate(state).policy.layers[0, 0] = 7
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        jit.scratch,
+        lambda p: jit.predict(p, X),
+        lambda p: jit.predict_into(p, X, Y, SCRATCH),
+        lambda p: jit.jacobian(p, X),
+        lambda p: gradients(p, X, Y),
+    ],
+)
+def test_a_table_that_could_be_changed_is_refused(call):
+    with pytest.raises(TypingError, match="a Policy of such a one's read-only layers"):
+        call(POLICY._replace(layers=POLICY.layers.copy()))
 
 
 @pytest.mark.parametrize(
@@ -130,17 +153,20 @@ def test_a_state_that_is_a_global_is_refused():
         step(X, Y)
 
 
-def test_widths_whose_product_overflows_are_no_table():
-    layers = np.array([[4, 2**62, 0, 0, 1, 0], [2**62, 4, 2**62, 2**62, 0, 2**62]])
-    with pytest.raises(ValueError, match="do not belong together"):
-        jit.predict(POLICY._replace(layers=layers, parameters=np.zeros(4, np.float32)), X)
-
-
 def test_layers_that_are_no_table():
-    for layers in (POLICY.layers[:0], POLICY.layers[:, :5].copy(), POLICY.layers[1:], np.zeros((0, 0), int)):
+    """Parts of one may be: see test_the_first_layers_are_a_network."""
+    columns = np.ascontiguousarray(POLICY.layers[:, :5])
+    columns.flags.writeable = False
+    for layers in (POLICY.layers[:0], columns, POLICY.layers[1:], POLICY.layers[:1], POLICY.layers[:0].reshape(0, 9)):
         policy = POLICY._replace(layers=layers)
-        for call in (lambda p: jit.predict(p, X), lambda p: jit.predict_into(p, X, Y, SCRATCH), jit.scratch):
-            with pytest.raises(ValueError, match=r"do not belong together|another length than the network has inputs"):
+        for call in (
+            lambda p: jit.predict(p, X),
+            lambda p: jit.predict(p, np.zeros(9)),
+            lambda p: jit.predict_into(p, X, Y, SCRATCH),
+            lambda p: gradients(p, X, Y),
+            jit.scratch,
+        ):
+            with pytest.raises(ValueError, match="do not belong together"):
                 call(policy)
 
 
@@ -169,6 +195,10 @@ def test_a_call_that_is_refused_allocates_nothing(allocations):
     assert counts[2] == counts[1]
 
 
+def state_with(**others):
+    return nbfc.Trainer(samples.network([4, 9, 3], dtype="float32"), "mse", "adam").freeze()._replace(**others)
+
+
 @njit
 def by_name(policy, x, t, loss):
     return jit.loss_gradient(policy, x, t, loss)
@@ -191,6 +221,7 @@ def by_name(policy, x, t, loss):
         (lambda: gradients(POLICY, X, np.zeros((5, 3), int)), r"targets are array.*such as t.astype\(np.float64\)"),
         (lambda: predicted(POLICY, [1.0, 2.0]), "x is .*such as an np.array of x"),
         (lambda: predicted(nbfc.Trainer(nbfc.MLP([4, 3]), "mse", "sgd").freeze(), X), r"of a state: state.policy"),
+        (lambda: train(state_with(loss=0.5), X, Y, 5, 1), r"state.loss is float64"),
         (lambda: train(POLICY, X, Y, 5, 1), r"state is Policy.*expected what trainer.freeze\(\) returns"),
         (lambda: gradients(POLICY, X[0], np.array(1.0)), "targets are array.*0d"),
         (lambda: jit.argmax(Y), "logits are array"),
@@ -229,10 +260,11 @@ def test_trainers_refuse_what_is_no_state_of_theirs():
             nbfc.Trainer(samples.network([4, 9, 3], dtype="float32"), "mse", "adam").freeze(),
         ),
         ("shape or dtype of moments", state._replace(moments=state.moments[:2])),
+        ("loss", state._replace(loss=0.5)),
     ):
         with pytest.raises(ValueError, match=f"state has another {what} than this trainer"):
             trainer.restore(other)
-    for entry, value in ((jit.LEARNING_RATE, np.nan), (jit.LEARNING_RATE, -1), (1, -1)):
+    for entry, value in ((jit.LEARNING_RATE, np.nan), (jit.LEARNING_RATE, -1), (STEP, -1), (STEP, 2.5)):
         state.rule[:] = trainer.freeze().rule
         state.rule[entry] = value
         with pytest.raises(ValueError, match=r"state.rule\[(LEARNING_RATE|STEP)\] is"):

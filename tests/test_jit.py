@@ -1,9 +1,11 @@
 """Compilation and its cache: nothing at import, nothing stale, and nothing lost where the cache cannot be used."""
 
 import ast
+import pickle
 import re
 from pathlib import Path
 
+import numba
 import pytest
 
 import nbfc
@@ -91,6 +93,24 @@ def test_a_damaged_cache_is_compiled_anew_and_mended(copied, tmp_path):
         assert (value, how) == (1.0, "compiled")
         assert warned.startswith("1 nbfc: compiled code on disk could not be read, compiling anew")
         assert run() == (1.0, "loaded", "0")
+
+
+def test_code_of_other_sources_whose_names_have_gone_is_compiled_anew_in_silence(copied, tmp_path):
+    """As after an upgrade: the index names, beside the old code, types that the code was compiled for."""
+    _, run = copied
+    run()
+    for file in (tmp_path / "cache").rglob("dense.*.nbi"):
+        file.write_bytes(pickle.dumps(numba.__version__) + b"cnbfc.kernels.dense\nGone\n.")
+    assert run() == (1.0, "compiled", "0")
+    assert run() == (1.0, "loaded", "0")
+
+
+def test_losses_are_among_the_sources(copied):
+    """Their codes are compiled in."""
+    package, run = copied
+    run()
+    (package / "losses.py").write_text((package / "losses.py").read_text() + "\n")
+    assert run()[:2] == (1.0, "compiled")
 
 
 def test_without_a_cache_folder_it_compiles_and_says_so_once(copied, tmp_path):

@@ -36,7 +36,7 @@ from nbfc.kernels.frozen import Policy
 from nbfc.kernels.frozen_training import State
 from nbfc.kernels.updates import LEARNING_RATE
 
-Policy.__module__ = State.__module__ = __name__  # what pickles and users' compiled functions know them by
+Policy.__module__ = State.__module__ = __name__  # what users' compiled functions know them by
 
 __all__ = [
     "LEARNING_RATE",

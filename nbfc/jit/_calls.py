@@ -77,12 +77,13 @@ def real_of(policy: Any) -> Any:
         if (
             is_contiguous(parameters, 1, REALS)
             and is_contiguous(layers, 2, [types.int64])
+            and not layers.mutable
             and all(is_contiguous(array, 1, [types.float64]) for array in scaling)
         ):
             return parameters.dtype
     raise TypingError(
-        f"nbfc.jit: policy is {policy}: expected what net.freeze() returns (of a state: state.policy), or contiguous "
-        "arrays like those in a Policy."
+        f"nbfc.jit: policy is {policy}: expected what net.freeze() returns (of a state: state.policy), or a Policy of "
+        "such a one's read-only layers and contiguous arrays like its others."
     )
 
 

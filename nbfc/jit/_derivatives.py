@@ -58,9 +58,9 @@ def _overload_jacobian(policy, x):
     def implementation(policy, x):
         work = np.empty(_work_size(JACOBIAN, policy, x, None, None), dtype)
         n_in, n_out = policy.layers[0, N_IN], policy.layers[-1, N_OUT]
-        J = np.empty((rows_of(x) * n_out, n_in), dtype)
-        _jacobian(policy, x, J, work)
-        return J if one else J.reshape(rows_of(x), n_out, n_in)
+        J = np.empty((rows_of(x), n_out, n_in), dtype)
+        _jacobian(policy, x, J.reshape(J.shape[0] * n_out, n_in), work)
+        return J[0] if one else J
 
     return implementation
 

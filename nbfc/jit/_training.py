@@ -162,11 +162,13 @@ def train_step(state: State, X: Array, y: Array) -> float:  # type: ignore[empty
 def _overload_train_step(state, X, y):
     if not (isinstance(state, types.NamedTuple) and state.instance_class is State):
         raise TypingError(f"nbfc.jit: state is {state}: expected what trainer.freeze() returns.")
-    policy, moments, rule, _, work = state.types
+    policy, moments, rule, loss, work = state.types
     real, dtype = real_of(policy), dtype_of(policy)
     check_result(moments, "state.moments", real, 2)
     check_result(rule, "state.rule", types.float64, 1)
     check_result(work, "state.work", real, 1)
+    if not isinstance(loss, types.Integer):
+        raise TypingError(f"nbfc.jit: state.loss is {loss}: expected the loss's code, as trainer.freeze() returns it.")
     check_result(policy.types[1], "state.policy.parameters", real, 1)
     work_size, step = _callers_for(y, X)
 

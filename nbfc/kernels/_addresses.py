@@ -140,9 +140,5 @@ def _no_garbage_collection() -> Iterator[None]:
 
 def _real_of(arguments: Any) -> Any:
     """Return the first type of floating-point numbers that a kernel's arguments have."""
-    for argument in arguments:
-        parts = getattr(argument, "types", [getattr(argument, "dtype", argument)])  # of a tuple, or of an array
-        for part in parts:
-            if part in REALS:
-                return part
-    return None
+    parts = (getattr(kind, "types", [getattr(kind, "dtype", kind)]) for kind in arguments)  # of a tuple, or of an array
+    return next(part for several in parts for part in several if part in REALS)

@@ -39,7 +39,8 @@ class KernelCache(FunctionCache):
         try:
             return super().load_overload(sig, target_context)
         except Exception as error:  # a damaged pickle raises nearly anything
-            _warn_once(f"compiled code on disk could not be read, compiling anew ({error!r})")
+            if not isinstance(error, (AttributeError, ImportError)):  # a name that other sources had, before an upgrade
+                _warn_once(f"compiled code on disk could not be read, compiling anew ({error!r})")
             try:
                 self.flush()  # a damaged index would keep the new code from being saved as well
             except OSError:

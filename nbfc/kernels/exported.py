@@ -28,8 +28,8 @@ Y_PLACE = _fault(
 NO_ROWS = _fault("rows is below 1: expected the number of samples at a time")
 SCRATCH_SIZE = _fault("scratch is too small: expected what nbfc.jit.scratch(policy) returns")
 POLICY_FAULT = _fault(
-    "the policy's arrays do not belong together: expected layers as net.freeze() returns them, and parameters, mean"
-    " and deviation of the lengths that these say"
+    "the policy's arrays do not belong together: expected the layers that net.freeze() returns, or the first of them, "
+    "and parameters, mean and deviation of the lengths that these say"
 )
 STATE_FAULT = _fault("the state's arrays do not belong together: expected what trainer.freeze() returns")
 RATE_FAULT = _fault("the learning rate in the state's rule is negative or NaN")

@@ -11,9 +11,8 @@ from numba import types
 
 from nbfc._arrays import Array, aligned_copy
 from nbfc.kernels._jit import inlined, kernel
-from nbfc.kernels.elementwise import ACTIVATIONS
 from nbfc.kernels.exported import NO_ROWS, POLICY_FAULT, SCRATCH_SIZE, X_COLUMNS, Y_PLACE, Y_SHAPE, exported
-from nbfc.kernels.layers import ACTIVATION, BIAS_AT, COLUMNS, N_IN, N_OUT, OUTPUTS_AT, WEIGHTS_AT, number_of_parameters
+from nbfc.kernels.layers import COLUMNS, N_IN, N_OUT, OUTPUTS_AT, WEIGHTS_AT, number_of_parameters
 from nbfc.kernels.memory import matrix_of, quotient, read, rounded, size_of, vector_of, write
 from nbfc.kernels.passed import BLOCK, NETWORK, SAMPLES
 from nbfc.kernels.prediction import predict_row, predict_share, size_of_buffer
@@ -25,8 +24,9 @@ class Policy(NamedTuple):
 
     Attributes
     ----------
-    layers : int64 (L, 6)
+    layers : int64 (L, 6), read-only
         What each layer is: see ``nbfc.kernels.layers``. The network has layers[0, 0] inputs and layers[-1, 1] outputs.
+        Kernels trust it, so only tables that nobody can have changed are taken.
     parameters : (P,), float32 or float64
         Every weight and bias. To call the network with others, make a policy of the same `layers` with them.
     mean, deviation : float64 (n_in,) or (0,)
@@ -46,11 +46,12 @@ class Policy(NamedTuple):
 def policy_of(layers: Array, parameters: Array, mean: Array | None, deviation: Array | None) -> Policy:
     """Return a policy with copies of a network's arrays; the parameters start at a cache line, which is faster."""
     scaling = [np.zeros(0) if array is None else array.copy() for array in (mean, deviation)]
-    return Policy(layers.copy(), aligned_copy(parameters), *scaling)
+    layers = layers.copy()
+    layers.flags.writeable = False
+    return Policy(layers, aligned_copy(parameters), *scaling)
 
 
 FLOAT32, INT64 = np.float32(0), np.int64(0)
-KINDS = len(ACTIVATIONS)
 
 # ---- kernels --------------------------------------------------------------------------------------------------------
 
@@ -112,7 +113,7 @@ def scratch_size(net, rows, number):
     """Return how many entries `scratch` has for so many rows."""
     if rows < 1:
         return -NO_ROWS
-    return size_of_scratch(table_of(net), min(ROWS, rows)) if is_whole(net) else -POLICY_FAULT
+    return size_of_scratch(table_of(net), min(ROWS, rows)) if fits(net) else -POLICY_FAULT
 
 
 @exported
@@ -132,46 +133,20 @@ def size_of_scratch(layers, rows):
 @kernel
 def fault_of(net, x):
     """Return what is wrong with a policy, or with samples for it, or 0."""
-    if not is_whole(net):
+    if not fits(net):
         return POLICY_FAULT
     return 0 if x.columns == table_of(net)[0, N_IN] else X_COLUMNS
 
 
 @kernel
 def fits(net):
-    """Return whether a policy's other arrays have the lengths that its layers say."""
+    """Return whether a policy's other arrays have the lengths that its layers, or the first of them, say."""
     if net.depth < 1 or net.columns != COLUMNS:
         return False
     layers = table_of(net)
-    right = net.standardised == 0 or net.standardised == layers[0, N_IN]
-    return right and net.size == number_of_parameters(layers)
-
-
-@kernel
-def is_whole(net):
-    """Return whether a policy fits, and its layers are one after the other.
-
-    A tenth of a small prediction's time, so it is asked where memory is made.
-    """
-    if not fits(net):
-        return False
-    layers = table_of(net)
-    columns, parameters, outputs, right = layers[0, N_IN], 0, 0, layers[0, N_IN] > 0
-    for layer in range(net.depth):
-        n_in, n_out, activation = layers[layer, N_IN], layers[layer, N_OUT], layers[layer, ACTIVATION]
-        right &= (
-            (n_in == columns)
-            & (n_out > 0)
-            & (n_in <= net.size)
-            & (n_out <= net.size)
-            & (activation >= 0)
-            & (activation < KINDS)
-        )
-        right &= (layers[layer, WEIGHTS_AT] == parameters) & (layers[layer, OUTPUTS_AT] == outputs)
-        parameters += n_in * n_out
-        right &= layers[layer, BIAS_AT] == parameters
-        parameters, outputs, columns = parameters + n_out, outputs + n_out, n_out
-    return right
+    from_the_first = layers[0, WEIGHTS_AT] == 0 and layers[0, OUTPUTS_AT] == 0
+    scaled = net.standardised == 0 or net.standardised == layers[0, N_IN]
+    return from_the_first and scaled and net.size == number_of_parameters(layers)
 
 
 @kernel

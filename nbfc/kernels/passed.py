@@ -13,7 +13,7 @@ from nbfc.kernels.vectors import INT
 
 
 class Network(NamedTuple):
-    """A policy's arrays: addresses, and the lengths of layers, of parameters, and of mean and deviation (or −1)."""
+    """A policy's arrays: addresses and lengths; `standardised` is that of mean and deviation, −1 where theirs differ."""
 
     layers: int
     depth: int
