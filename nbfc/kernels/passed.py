@@ -13,7 +13,7 @@ from nbfc.kernels.vectors import INT
 
 
 class Network(NamedTuple):
-    """A policy's arrays: addresses and lengths; `standardised` is that of mean and deviation, −1 where theirs differ."""
+    """A policy's arrays: addresses and lengths; `standardised` is that of mean and deviation, −1 if they differ."""
 
     layers: int
     depth: int
