@@ -5,7 +5,8 @@ from nbfc.errors import DivergenceError, ModelFormatError
 from nbfc.history import Epoch, History
 from nbfc.learning_rates import LearningRates, find_learning_rate
 from nbfc.network import MLP
-from nbfc.optimizers import SGD, Adam, AdamW
+from nbfc.optimizers import SGD, Adagrad, Adam, AdamW, Lion, Nadam, RMSprop
+from nbfc.regularization import Regularization
 from nbfc.sampling import batches
 from nbfc.serialization import load, save
 from nbfc.trainer import Trainer
@@ -14,13 +15,18 @@ from nbfc.training import fit
 __all__ = [
     "MLP",
     "SGD",
+    "Adagrad",
     "Adam",
     "AdamW",
     "DivergenceError",
     "Epoch",
     "History",
     "LearningRates",
+    "Lion",
     "ModelFormatError",
+    "Nadam",
+    "RMSprop",
+    "Regularization",
     "Trainer",
     "batches",
     "callbacks",

@@ -15,7 +15,8 @@ import nbfc
 from nbfc import plots, tables
 from nbfc._arrays import Array, check_shape, numbers
 from nbfc._checks import whole_number
-from nbfc.metrics import accuracy, probabilities
+from nbfc.losses import CrossEntropy
+from nbfc.metrics import accuracy
 from nbfc.optimizers import OPTIMIZERS
 
 Samples = tuple[Array, Array]
@@ -210,7 +211,7 @@ def predict(options: argparse.Namespace) -> None:
     X = tables.read_inputs(options.data, net.input_names, net.widths[0])
     outputs = net.predict(X).astype(float)
     if net.class_names and len(net.class_names) == net.widths[-1]:
-        probability = probabilities(outputs).max(axis=1)
+        probability = CrossEntropy().predictions(outputs).max(axis=1)
         names = [net.class_names[label] for label in outputs.argmax(axis=1)]
         header = ["prediction", "probability"]
         rows: list[tuple[str, ...]] = [(name, f"{share:.6f}") for name, share in zip(names, probability, strict=True)]

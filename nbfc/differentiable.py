@@ -13,8 +13,10 @@ from nbfc._arrays import Array
 from nbfc.kernels import derivatives, per_sample
 from nbfc.kernels._jit import MOST_THREADS, launch
 from nbfc.kernels.frozen import Policy, policy_of
+from nbfc.kernels.updates import CODE, KEEP, LENGTH, NUMBER
 from nbfc.kernels.workspace import ROWS, rows_of_room
-from nbfc.losses import kernel_arguments
+from nbfc.losses import Loss, resolve
+from nbfc.weighting import check_weights
 
 
 class Differentiable:
@@ -30,8 +32,50 @@ class Differentiable:
     def _inputs(self, X: Any) -> Array:
         raise NotImplementedError
 
-    def _batch(self, X: Any, y: Any, loss: str) -> tuple[Array, Array]:
+    def _batch(self, X: Any, y: Any, loss: Loss) -> tuple[Array, Array]:
         raise NotImplementedError
+
+    def _workspace(self, samples: int, work: Array | None = None) -> Array:
+        raise NotImplementedError
+
+    def _run_step(self, *args: Any) -> tuple[float, bool]:
+        raise NotImplementedError
+
+    def loss_and_gradient(self, X: Any, y: Any, loss: str | Loss, *, sample_weight: Any = None) -> tuple[float, Array]:
+        """Return the mean loss over a batch and its gradient by the parameters.
+
+        Parameters
+        ----------
+        X : (N, n_in)
+            Inputs, one sample a row; N ≥ 1.
+        y
+            Targets, as the loss takes them (``nbfc.losses``).
+        loss : Loss or its name
+        sample_weight : (N,), ≥ 0, optional
+            What each sample's loss counts: the mean is (1/N) Σ_i w⁽ⁱ⁾ J⁽ⁱ⁾.
+
+        Returns
+        -------
+        loss : float
+            The mean of the samples' losses.
+        gradient : (P,), of the network's dtype
+            In the order of `parameters`.
+
+        Raises
+        ------
+        ValueError
+            If a shape does not fit, the batch is empty, the loss is unknown, or a target is out of range.
+        TypeError
+            If X or y do not hold real numbers, or labels are not integers.
+        """
+        loss = resolve(loss)
+        X, y = self._batch(X, y, loss)
+        weights = check_weights(sample_weight, len(X), self._dtype)
+        state = _arrays.aligned_zeros((1, self._parameters.size), self._dtype)
+        rule = np.zeros(LENGTH)
+        rule[CODE], rule[NUMBER] = KEEP, loss.number
+        value, _ = self._run_step(X, y, weights, loss, state, self._workspace(len(X)), rule)
+        return value, state[0]
 
     def freeze(self) -> Policy:
         """Return the network as it is now for ``nbfc.jit``: what compiled code can call.
@@ -111,7 +155,7 @@ class Differentiable:
         launch(derivatives.jacobian, load, X, self._layers, self._parameters, work, J)
         return self._by_given_inputs(J)
 
-    def per_sample_gradients(self, X: Any, y: Any, loss: str) -> Array:
+    def per_sample_gradients(self, X: Any, y: Any, loss: str | Loss) -> Array:
         """Return the gradient of each sample's own loss by the parameters.
 
         Parameters
@@ -120,7 +164,7 @@ class Differentiable:
             Inputs, one sample a row; N ≥ 1.
         y
             Targets, as the loss takes them (``nbfc.losses``).
-        loss : {"mse", "cross_entropy", "binary_cross_entropy"}
+        loss : Loss or its name
 
         Returns
         -------
@@ -134,7 +178,7 @@ class Differentiable:
         """
         return self._per_sample(X, y, loss, gradients=True)[1]
 
-    def per_sample_gradient_norms(self, X: Any, y: Any, loss: str) -> Array:
+    def per_sample_gradient_norms(self, X: Any, y: Any, loss: str | Loss) -> Array:
         """Return the Euclidean length of each row of `per_sample_gradients`, which are not stored for it.
 
         Parameters
@@ -153,12 +197,13 @@ class Differentiable:
         """
         return self._per_sample(X, y, loss, gradients=False)[0]
 
-    def _per_sample(self, X: Any, y: Any, loss: str, *, gradients: bool) -> tuple[Array, Array]:
+    def _per_sample(self, X: Any, y: Any, loss: str | Loss, *, gradients: bool) -> tuple[Array, Array]:
+        loss = resolve(loss)
         X, y = self._batch(X, y, loss)
-        code, labels, targets = kernel_arguments(loss, y, self._dtype)
+        code, labels, targets = loss.arguments(y, self._dtype)
         norms, work = np.empty(len(X)), self._rooms(min(len(X), ROWS))
         G = np.empty((len(X) if gradients else 0, self._parameters.size), self._dtype)
-        given = X, labels, targets, code, self._layers, self._parameters
+        given = X, labels, targets, code, loss.number, self._layers, self._parameters
         launch(per_sample.per_sample, self._load(len(X)), *given, work, norms, G)
         return norms, G
 

@@ -18,6 +18,7 @@ from nbfc.plots import figure_of_learning_rates
 from nbfc.sampling import batches
 from nbfc.trainer import Trainer
 from nbfc.training import _finite_batch
+from nbfc.weighting import NO_WEIGHTS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -91,7 +92,7 @@ def find_learning_rate(
     lowest = real_number("lowest", lowest, least=0, above=True)
     highest = real_number("highest", highest, least=lowest, above=True)
     rng = seeded(seed)
-    X, y = _finite_batch(net, X, y, loss)
+    X, y = _finite_batch(net, X, y, trainer.loss)
 
     rates, losses, smooth = np.geomspace(lowest, highest, steps), [], []
     total = weight = 0.0
@@ -99,7 +100,7 @@ def find_learning_rate(
     for rate, batch in zip(rates, chain.from_iterable(epochs), strict=False):
         trainer.learning_rate = rate
         try:
-            losses.append(trainer._step(*batch))
+            losses.append(trainer._step(*batch, NO_WEIGHTS[net.dtype]))
         except DivergenceError:
             break
         total, weight = KEPT * total + losses[-1], KEPT * weight + 1

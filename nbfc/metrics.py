@@ -10,7 +10,8 @@ name                losses                        value
 "r2", "mae", "rmse" all others                    R², mean absolute and root mean squared error, means over outputs
 =================== ============================= =========================================================
 
-All but the first are scikit-learn's (``pip install scikit-learn``), and see targets and outputs as the loss does.
+All but the first are scikit-learn's (``pip install scikit-learn``), and see targets as the loss does, and what the
+outputs say that these are: numbers, rates, probabilities.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ import numpy as np
 
 from nbfc._arrays import Array
 from nbfc._checks import choice
+from nbfc.losses import Loss
 
 Metric = Callable[[Array, Array], float]
 
@@ -41,18 +43,12 @@ def _labels(y: Array) -> Array:
     return y if y.ndim == 1 else y.argmax(axis=1)
 
 
-def probabilities(logits: Array) -> Array:
-    """Return the softmax of each row, in float64, whose sums scikit-learn finds to be 1."""
-    weights = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return weights / weights.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
-
-
-def _of_classes(name: str, metrics: Any) -> Metric:
+def _of_classes(name: str, metrics: Any, loss: Loss) -> Metric:
     """Return a metric of scikit-learn for the loss cross_entropy."""
     if name == "roc_auc":
 
         def area(y: Array, logits: Array) -> float:
-            p, labels = probabilities(logits), _labels(y)
+            p, labels = loss.predictions(logits), _labels(y)
             if p.shape[1] == 2:
                 return float(metrics.roc_auc_score(labels, p[:, 1]))
             return float(metrics.roc_auc_score(labels, p, multi_class="ovr", labels=np.arange(p.shape[1])))
@@ -63,7 +59,7 @@ def _of_classes(name: str, metrics: Any) -> Metric:
     return lambda y, logits: float(score(_labels(y), logits.argmax(axis=1), **options))
 
 
-def _of_signs(name: str, metrics: Any) -> Metric:
+def _of_signs(name: str, metrics: Any, loss: Loss) -> Metric:
     """Return a metric of scikit-learn for the loss binary_cross_entropy: the mean over outputs."""
     scores = {
         "f1": lambda t, logits: metrics.f1_score(t, logits > 0),
@@ -75,11 +71,11 @@ def _of_signs(name: str, metrics: Any) -> Metric:
     )
 
 
-def _of_numbers(name: str, metrics: Any) -> Metric:
+def _of_numbers(name: str, metrics: Any, loss: Loss) -> Metric:
     """Return a metric of scikit-learn for the other losses."""
     names = {"r2": "r2_score", "mae": "mean_absolute_error", "rmse": "root_mean_squared_error"}
     score = getattr(metrics, names[name])
-    return lambda y, outputs: float(score(y, outputs))
+    return lambda y, outputs: float(score(y, loss.predictions(outputs)))
 
 
 ACCURACIES: dict[str, Metric] = {"cross_entropy": accuracy, "binary_cross_entropy": binary_accuracy}
@@ -90,23 +86,23 @@ BETTER = {
 NUMBERS = ("r2", "mae", "rmse")
 
 
-def _named(name: str, loss: str) -> Metric:
+def _named(name: str, loss: Loss) -> Metric:
     """Return the metric of a name for a loss."""
     choice("metric", name, BETTER)
-    if (name in NUMBERS) == (loss in ACCURACIES):
+    if (name in NUMBERS) == (loss.name in ACCURACIES):
         kind = "numbers" if name in NUMBERS else "classes"
-        raise ValueError(f"metrics has {name!r} with the loss {loss!r}: expected a loss of {kind}.")
+        raise ValueError(f"metrics has {name!r} with the loss {loss.name!r}: expected a loss of {kind}.")
     if name == "accuracy":
-        return ACCURACIES[loss]
+        return ACCURACIES[loss.name]
     try:
         from sklearn import metrics
     except ImportError:
         raise ImportError(f"metrics has {name!r}, which is scikit-learn's: pip install scikit-learn.") from None
-    make = _of_numbers if name in NUMBERS else _of_classes if loss == "cross_entropy" else _of_signs
-    return make(name, metrics)
+    make = _of_numbers if name in NUMBERS else _of_classes if loss.name == "cross_entropy" else _of_signs
+    return make(name, metrics, loss)
 
 
-def resolve(metrics: Sequence[str | Metric], loss: str) -> dict[str, Metric]:
+def resolve(metrics: Sequence[str | Metric], loss: Loss) -> dict[str, Metric]:
     """Return the metrics by name; a function's is its ``__name__``.
 
     Raises

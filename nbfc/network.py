@@ -18,8 +18,7 @@ from nbfc.initializers import FITTING, INITIALIZERS, initial_weights
 from nbfc.kernels import _jit, layers, prediction, step, workspace
 from nbfc.kernels._jit import MOST_THREADS, launch
 from nbfc.kernels.elementwise import ACTIVATIONS
-from nbfc.kernels.updates import CODE, KEEP, LENGTH
-from nbfc.losses import check_targets, kernel_arguments
+from nbfc.losses import Custom, Loss, check_targets
 
 _ALL = np.empty(0, np.int64)  # rows, where no others are named
 
@@ -236,39 +235,7 @@ class MLP(Differentiable):
         self._idle.append((most, work))
         return Y
 
-    def loss_and_gradient(self, X: Any, y: Any, loss: str) -> tuple[float, Array]:
-        """Return the mean loss over a batch and its gradient by the parameters.
-
-        Parameters
-        ----------
-        X : (N, n_in)
-            Inputs, one sample a row; N ≥ 1.
-        y
-            Targets, as the loss takes them (``nbfc.losses``).
-        loss : {"mse", "cross_entropy", "binary_cross_entropy"}
-
-        Returns
-        -------
-        loss : float
-            The mean of the samples' losses.
-        gradient : (P,), of the network's dtype
-            In the order of `parameters`.
-
-        Raises
-        ------
-        ValueError
-            If a shape does not fit, the batch is empty, the loss is unknown, or a target is out of range.
-        TypeError
-            If X or y do not hold real numbers, or labels are not integers.
-        """
-        X, y = self._batch(X, y, loss)
-        state = _arrays.aligned_zeros((1, self._parameters.size), self.dtype)
-        rule = np.zeros(LENGTH)
-        rule[CODE] = KEEP
-        value, _ = self._run_step(X, y, loss, state, self._workspace(len(X)), rule)
-        return value, state[0]
-
-    def _batch(self, X: Any, y: Any, loss: str) -> tuple[Array, Array]:
+    def _batch(self, X: Any, y: Any, loss: Loss) -> tuple[Array, Array]:
         """Return inputs and targets, checked and in the form that the kernels take."""
         X = self._inputs(X)
         if X.base is not None and np.may_share_memory(X, self._parameters):  # these are a part of a larger array
@@ -278,6 +245,8 @@ class MLP(Differentiable):
             _arrays.check_rows(X, y)
         if len(X) == 0:
             raise ValueError("X has no rows: expected at least one sample, as the mean over the batch needs.")
+        if isinstance(loss, Custom):
+            loss.check_gradient(self._outputs(X[:8]), y[:8])
         return X, y
 
     def _workspace(self, samples: int, work: Array | None = None) -> Array:
@@ -286,16 +255,36 @@ class MLP(Differentiable):
         return work if work is not None and size <= len(work) else _arrays.aligned_zeros(size, self.dtype)
 
     def _run_step(
-        self, X: Array, y: Array, loss: str, state: Array, work: Array, rule: Array, order: Array = _ALL
+        self,
+        X: Array,
+        y: Array,
+        weights: Array,
+        loss: Loss,
+        state: Array,
+        work: Array,
+        rule: Array,
+        order: Array = _ALL,
     ) -> tuple[float, bool]:
         """Run the compiled step on a batch from `_batch`, or on the rows of X that `order` names.
 
         Return the mean loss, and whether the step was taken.
         """
-        code, labels, rows = kernel_arguments(loss, y, self._dtype)
+        code, labels, rows = loss.arguments(y, self._dtype)
         load = 6 * max(len(y), 8) * self._parameters.size  # operations; to fetch a weight takes as long as some on it
         result: tuple[float, bool] = launch(
-            step.train_step, load, X, order, labels, rows, code, self._layers, self._parameters, state, work, rule
+            step.train_step,
+            load,
+            X,
+            order,
+            labels,
+            rows,
+            weights,
+            code,
+            self._layers,
+            self._parameters,
+            state,
+            work,
+            rule,
         )
         return result
 

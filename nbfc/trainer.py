@@ -13,14 +13,28 @@ from numba.extending import typeof_impl
 
 from nbfc import _arrays
 from nbfc._arrays import Array
-from nbfc._checks import choice, real_number, seeded, whole_number
+from nbfc._checks import real_number, seeded, whole_number
 from nbfc.errors import DivergenceError
 from nbfc.kernels import step
 from nbfc.kernels.frozen_training import State, features, size_for_batches, state_of
-from nbfc.kernels.updates import CLIP, CODE, KEEP, LEARNING_RATE, STEP, rows_of_state
-from nbfc.losses import LOSSES
+from nbfc.kernels.regularization import load
+from nbfc.kernels.updates import (
+    CLIP,
+    CLIP_NORM,
+    CODE,
+    KEEP,
+    LEARNING_RATE,
+    MAX_NORM,
+    NUMBER,
+    STEP,
+    rows_of_state,
+)
+from nbfc.losses import Loss
+from nbfc.losses import resolve as resolve_loss
 from nbfc.network import MLP
 from nbfc.optimizers import Optimizer, resolve
+from nbfc.regularization import Regularization, check_regularization
+from nbfc.weighting import check_weights
 
 
 class Trainer:
@@ -30,9 +44,12 @@ class Trainer:
     ----------
     net : MLP
         Updated in place by each step.
-    loss : {"mse", "cross_entropy", "binary_cross_entropy"}
+    loss : Loss or its name
         See ``nbfc.losses``.
-    optimizer : SGD, Adam, AdamW or one of "sgd", "adam", "adamw"
+    optimizer : Optimizer or its name
+        See ``nbfc.optimizers``.
+    regularization : Regularization, optional
+        Penalties for weights.
     clip_per_sample : float > 0, optional
         C: each sample's gradient g⁽ⁱ⁾ is shortened to a length of at most C before the mean is taken.
     noise_multiplier : float ≥ 0
@@ -43,8 +60,8 @@ class Trainer:
 
     Attributes
     ----------
-    net, loss, optimizer, clip_per_sample, noise_multiplier
-        As given.
+    net, loss, optimizer, regularization, clip_per_sample, noise_multiplier
+        As given; names stand for objects with their default numbers.
     steps : int
         The number of steps taken.
     learning_rate : float
@@ -66,20 +83,22 @@ class Trainer:
     def __init__(
         self,
         net: MLP,
-        loss: str,
+        loss: str | Loss,
         optimizer: str | Optimizer,
         *,
+        regularization: Regularization | None = None,
         clip_per_sample: float | None = None,
         noise_multiplier: float = 0.0,
         seed: int | None = None,
     ) -> None:
         if not isinstance(net, MLP):
             raise TypeError(f"net is {net!r}: expected an nbfc.MLP.")
-        choice("loss", loss, LOSSES)
-        if loss != "mse" and net.activations[-1] != "identity":
+        loss = resolve_loss(loss)
+        loss.columns(net.widths[-1])  # raises where the loss needs another number of outputs
+        if loss.takes and net.activations[-1] != "identity":
             warnings.warn(
-                f"{loss} takes logits, but the network's last layer has the activation {net.activations[-1]!r}: "
-                "'identity' was expected, because the loss applies its own.",
+                f"{loss.name} takes {loss.takes}, but the network's last layer has the activation "
+                f"{net.activations[-1]!r}: 'identity' was expected, because the loss applies its own.",
                 UserWarning,
                 stacklevel=_frames_inside(),
             )
@@ -94,14 +113,20 @@ class Trainer:
             )
         self._clip, self._noise, self._rng = clip_per_sample, noise_multiplier, seeded(seed)
         self._rule = self.optimizer.rule()
-        self._rule[CLIP] = clip_per_sample or 0
+        self._rule[CLIP], self._rule[NUMBER] = clip_per_sample or 0, loss.number
+        self._regularization = check_regularization(regularization)
+        self._regularization.enter(self._rule)
+        if noise_multiplier > 0 and (self._rule[CLIP_NORM] or self._rule[MAX_NORM]):
+            raise ValueError("noise_multiplier comes with clip_norm or max_norm: expected it without, as in DP-SGD.")
+        load(self._rule, net.dtype)
         self._state = _arrays.aligned_zeros((rows_of_state(self._rule), net.parameters.size), net.dtype)
         self._work, self._samples = net._workspace(1), 1
 
     net = property(attrgetter("_net"), doc="The network that steps update.")
-    loss = property(attrgetter("_loss"), doc="The loss's name.")
+    loss = property(attrgetter("_loss"), doc="The loss.")
     optimizer = property(attrgetter("_optimizer"), doc="The optimizer, as it was given; see also `learning_rate`.")
 
+    regularization = property(attrgetter("_regularization"), doc="The penalties for weights.")
     clip_per_sample = property(attrgetter("_clip"), doc="To what length samples' gradients are shortened; or None.")
     noise_multiplier = property(attrgetter("_noise"), doc="The noise's deviation, in lengths of one sample's gradient.")
 
@@ -119,7 +144,7 @@ class Trainer:
     def learning_rate(self, value: float) -> None:
         self._rule[LEARNING_RATE] = real_number("learning_rate", value, least=0)
 
-    def step(self, X: Any, y: Any) -> float:
+    def step(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Take one optimizer step on a batch; return the mean loss before it.
 
         Parameters
@@ -128,6 +153,8 @@ class Trainer:
             Inputs, one sample a row; N ≥ 1, and may differ from step to step.
         y
             Targets, as the loss takes them (``nbfc.losses``).
+        sample_weight : (N,), ≥ 0, optional
+            What each sample's loss counts: the mean is (1/N) Σ_i w⁽ⁱ⁾ J⁽ⁱ⁾.
 
         Returns
         -------
@@ -144,14 +171,15 @@ class Trainer:
         TypeError
             If X or y do not hold real numbers, or labels are not integers.
         """
-        return self._step(*self._net._batch(X, y, self._loss))
+        X, y = self._net._batch(X, y, self._loss)
+        return self._step(X, y, check_weights(sample_weight, len(X), self._net.dtype))
 
-    def _step(self, X: Array, y: Array, *order: Array) -> float:
+    def _step(self, X: Array, y: Array, weights: Array, *order: Array) -> float:
         """Take a step on inputs and targets from `MLP._batch`, or on the rows of X that `order` names and their y."""
         if len(y) != self._samples:
             self._work, self._samples = self._net._workspace(len(y), self._work), len(y)
         self._rule[STEP] += 1
-        loss, taken = self._take(X, y, *order)
+        loss, taken = self._take(X, y, weights, *order)
         if not taken:
             self._rule[STEP] -= 1
             what = f"the loss is {loss}" if not np.isfinite(loss) else "a parameter would become NaN or infinite"
@@ -166,14 +194,14 @@ class Trainer:
             )
         return loss
 
-    def _take(self, X: Array, y: Array, *order: Array) -> tuple[float, bool]:
+    def _take(self, X: Array, y: Array, weights: Array, *order: Array) -> tuple[float, bool]:
         """Run the step; return the loss, and whether the step was taken."""
         run, memory = self._net._run_step, (self._state, self._work)
         if self._noise == 0:
-            return run(X, y, self._loss, *memory, self._rule, *order)
+            return run(X, y, weights, self._loss, *memory, self._rule, *order)
         rule = self._rule.copy()
         rule[CODE] = KEEP
-        loss, _ = run(X, y, self._loss, *memory, rule, *order)
+        loss, _ = run(X, y, weights, self._loss, *memory, rule, *order)
         if not np.isfinite(loss):
             return loss, False
         gradient = self._state[0]
@@ -205,7 +233,7 @@ class Trainer:
         if self._noise > 0:
             raise ValueError(f"noise_multiplier is {self._noise}: expected 0, as compiled code trains without noise.")
         policy, size = self._net.freeze(), size_for_batches(self._net._layers, batch_size)
-        return state_of(policy, self._state, self._rule, LOSSES[self._loss], size)
+        return state_of(policy, self._state, self._rule, self._loss.code, size)
 
     def restore(self, state: State) -> None:
         """Take back a state of `freeze`: the network's parameters, the optimizer's moments, steps and learning rate.
@@ -224,7 +252,7 @@ class Trainer:
         """
         if not isinstance(state, State):
             raise TypeError(f"state is {type(state).__name__}: expected what `freeze` returned, an nbfc.jit.State.")
-        own = features(State(self._net.freeze(), self._state, self._rule, LOSSES[self._loss], self._work))
+        own = features(State(self._net.freeze(), self._state, self._rule, self._loss.code, self._work))
         for what, value in features(state).items():
             if value != own[what]:
                 raise ValueError(f"state has another {what} than this trainer: expected one of a trainer like this.")
@@ -236,7 +264,7 @@ class Trainer:
         self._rule[LEARNING_RATE], self._rule[STEP] = rate, steps
 
     def __repr__(self) -> str:
-        return f"Trainer({self.net!r}, loss={self.loss!r}, optimizer={self.optimizer}, steps={self.steps})"
+        return f"Trainer({self.net!r}, loss={self.loss.name!r}, optimizer={self.optimizer}, steps={self.steps})"
 
 
 @typeof_impl.register(Trainer)

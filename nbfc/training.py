@@ -14,11 +14,13 @@ from nbfc._checks import seeded, whole_number
 from nbfc.calls import Callback, Calls, FitState, check_callbacks, started
 from nbfc.errors import DivergenceError
 from nbfc.history import Epoch, History, ProgressBar
-from nbfc.losses import per_sample
+from nbfc.losses import Loss, per_sample
 from nbfc.metrics import resolve as resolve_metrics
 from nbfc.network import MLP
 from nbfc.optimizers import Optimizer
+from nbfc.regularization import Regularization
 from nbfc.trainer import Trainer
+from nbfc.weighting import relative_weights
 
 
 def fit(
@@ -26,13 +28,16 @@ def fit(
     X: Any,
     y: Any,
     *,
-    loss: str,
+    loss: str | Loss,
     optimizer: str | Optimizer,
     epochs: int,
     batch_size: int,
     validation: tuple[Any, Any] | None = None,
     metrics: Sequence[str | Callable[[Array, Array], float]] = (),
     callbacks: Sequence[Callback] = (),
+    regularization: Regularization | None = None,
+    sample_weight: Any = None,
+    class_weight: Any = None,
     seed: int | None = None,
     progress: bool = True,
 ) -> History:
@@ -49,8 +54,8 @@ def fit(
         Inputs, one sample a row; N ≥ 1, finite.
     y
         Targets, as the loss takes them (``nbfc.losses``), finite.
-    loss : {"mse", "cross_entropy", "binary_cross_entropy"}
-    optimizer : SGD, Adam, AdamW or one of "sgd", "adam", "adamw"
+    loss : Loss or its name
+    optimizer : Optimizer or its name
     epochs : int
         How often to go over all samples.
     batch_size : int
@@ -63,6 +68,13 @@ def fit(
         labels (N,) or rows (N, n_out). What a function raises stops the fit as it is.
     callbacks : sequence
         What is called as training goes on: see ``nbfc.callbacks``. What one raises ends the fit as it is.
+    regularization : Regularization, optional
+        Penalties for weights.
+    sample_weight : (N,), ≥ 0, optional
+        What each training sample's loss counts, in proportion to the others: weights are divided by their mean.
+    class_weight : "balanced" or dict of label to weight ≥ 0, optional
+        The same for each class, where targets are labels; a class that is not in the dict counts 1. "balanced" lets all
+        classes count the same.
     seed : int, optional
         Of the shuffling.
     progress : bool
@@ -85,14 +97,16 @@ def fit(
     TypeError
         If an argument is of another type. Nothing has been changed then.
     """
-    trainer = Trainer(net, loss, optimizer)
+    trainer = Trainer(net, loss, optimizer, regularization=regularization)
     epochs = whole_number("epochs", epochs, least=1)
     batch_size = whole_number("batch_size", batch_size, least=1)
-    measures = resolve_metrics(metrics, loss)
+    goal = trainer.loss
+    measures = resolve_metrics(metrics, goal)
     check_callbacks(callbacks)
     rng = seeded(seed)
-    X, y = _finite_batch(net, X, y, loss)
-    held_out = None if validation is None else _validation_batch(net, validation, loss)
+    X, y = _finite_batch(net, X, y, goal)
+    weights = relative_weights(sample_weight, class_weight, y, net.widths[-1], net.dtype)
+    held_out = None if validation is None else _validation_batch(net, validation, goal)
 
     names = ("loss", *(() if held_out is None else ("validation_loss",)), *measures)
     state = FitState(net, trainer, History(), names, epochs, -(-len(X) // batch_size))
@@ -102,20 +116,20 @@ def fit(
             for state.epoch in range(1, epochs + 1):
                 bar.start(state.epoch)
                 before = time.perf_counter()
-                mean_loss = _train_epoch(state, X, y, rng.permutation(len(X)), batch_size, bar, calls)
+                mean_loss = _train_epoch(state, X, y, weights, rng.permutation(len(X)), batch_size, bar, calls)
                 seconds = time.perf_counter() - before
 
                 validation_loss: float | None = None
                 values: dict[str, float] = {}
                 if held_out is not None:
-                    validation_loss, values = _evaluate(net, *held_out, loss, measures)
+                    validation_loss, values = _evaluate(net, *held_out, goal, measures)
                     if not np.isfinite(validation_loss):
                         message = (
                             f"epoch {state.epoch}, after batch {state.batch}: the validation loss is {validation_loss}"
                         )
                         raise DivergenceError(f"{message}; the parameters are finite, but too large.", history)
                 elif measures:
-                    _, values = _evaluate(net, X, y, loss, measures)
+                    _, values = _evaluate(net, X, y, goal, measures)
                 rate = trainer.learning_rate
                 history.append(Epoch(state.epoch, mean_loss, validation_loss, values, seconds, len(X) / seconds, rate))
                 if stopping := calls.end_epoch(state):
@@ -127,17 +141,19 @@ def fit(
 
 
 def _train_epoch(
-    state: FitState, X: Array, y: Array, order: Array, batch_size: int, bar: ProgressBar, calls: Calls
+    state: FitState, X: Array, y: Array, weights: Array, order: Array, batch_size: int, bar: ProgressBar, calls: Calls
 ) -> float:
     """Take a step on every batch of the samples in an order; return the mean of their losses."""
     total, y_in_order = 0.0, y[order]
+    weights_in_order = weights[order] if len(weights) else weights
     for batch, start in enumerate(range(0, len(X), batch_size), 1):
         state.batch = batch
         rows = order[start : start + batch_size]
         for call in calls.before_batch:
             call(state)
         try:  # the step gathers the rows of X, on all threads
-            batch_loss = state.trainer._step(X, y_in_order[start : start + batch_size], rows)
+            those = slice(start, start + batch_size)
+            batch_loss = state.trainer._step(X, y_in_order[those], weights_in_order[those], rows)
         except DivergenceError as error:
             raise DivergenceError(f"epoch {state.epoch}, batch {state.batch}: {error}", state.history) from None
         total += batch_loss * len(rows)
@@ -145,7 +161,7 @@ def _train_epoch(
     return total / len(X)
 
 
-def _finite_batch(net: MLP, X: Any, y: Any, loss: str) -> tuple[Array, Array]:
+def _finite_batch(net: MLP, X: Any, y: Any, loss: Loss) -> tuple[Array, Array]:
     """Return all inputs and targets in the form that steps take, checked for NaN and infinity: once, not each step."""
     inputs, targets = net._batch(X, y, loss)
     _arrays.check_finite("X", inputs, X)
@@ -154,7 +170,7 @@ def _finite_batch(net: MLP, X: Any, y: Any, loss: str) -> tuple[Array, Array]:
     return inputs, targets
 
 
-def _validation_batch(net: MLP, validation: Any, loss: str) -> tuple[Array, Array]:
+def _validation_batch(net: MLP, validation: Any, loss: Loss) -> tuple[Array, Array]:
     if not isinstance(validation, (tuple, list)) or len(validation) != 2:
         raise TypeError("validation is not a pair: expected (X, y), inputs and targets to measure the loss on.")
     try:
@@ -164,7 +180,7 @@ def _validation_batch(net: MLP, validation: Any, loss: str) -> tuple[Array, Arra
 
 
 def _evaluate(
-    net: MLP, X: Array, y: Array, loss: str, measures: dict[str, Callable[[Array, Array], float]]
+    net: MLP, X: Array, y: Array, loss: Loss, measures: dict[str, Callable[[Array, Array], float]]
 ) -> tuple[float, dict[str, float]]:
     """Return the mean loss and the metrics on inputs and targets from `_finite_batch`."""
     outputs = net._outputs(X)

@@ -1,7 +1,7 @@
 """The notes as plain loops over float64 numbers: the oracle. It imports nothing from nbfc."""
 
 from itertools import pairwise
-from math import exp, log, sqrt, tanh
+from math import copysign, exp, log, sqrt, tanh
 
 import numpy as np
 
@@ -88,11 +88,45 @@ def binary_cross_entropy(y, t):
     return -sum(b * log_sigmoid(a) + (1 - b) * log_sigmoid(-a) for a, b in zip(y, t, strict=True)) / len(y)
 
 
-LOSSES = {"mse": mse, "cross_entropy": cross_entropy, "binary_cross_entropy": binary_cross_entropy}
+def mae(y, t):
+    return sum(abs(a - b) for a, b in zip(y, t, strict=True)) / len(y)
 
 
-def losses(name, Y, T):
-    return np.array([LOSSES[name]([float(a) for a in y], t) for y, t in zip(Y, T, strict=True)])
+def huber(y, t, delta=1.0):
+    errors = [abs(a - b) for a, b in zip(y, t, strict=True)]
+    return sum(e**2 / 2 if e < delta else delta * e - delta**2 / 2 for e in errors) / len(y)
+
+
+def quantile(y, t, q=0.5):
+    return sum((b - a) * (q if b > a else q - 1) for a, b in zip(y, t, strict=True)) / len(y)
+
+
+def poisson(y, t):
+    """Half the deviance of counts t from rates exp(y)."""
+    return sum(exp(a) - b - (b * (a - log(b)) if b > 0 else 0) for a, b in zip(y, t, strict=True)) / len(y)
+
+
+def gaussian_nll(y, t):
+    """−log of the density of t under means and log variances y, but for log(2π) / 2."""
+    n = len(t)
+    density = [exp(-((b - y[j]) ** 2) / (2 * exp(y[n + j]))) / sqrt(exp(y[n + j])) for j, b in enumerate(t)]
+    return -sum(log(d) for d in density) / n
+
+
+LOSSES = {
+    "mse": mse,
+    "cross_entropy": cross_entropy,
+    "binary_cross_entropy": binary_cross_entropy,
+    "mae": mae,
+    "huber": huber,
+    "quantile": quantile,
+    "poisson": poisson,
+    "gaussian_nll": gaussian_nll,
+}
+
+
+def losses(name, Y, T, *number):
+    return np.array([LOSSES[name]([float(a) for a in y], t, *number) for y, t in zip(Y, T, strict=True)])
 
 
 # ---- a whole network ------------------------------------------------------------------------------------------------
@@ -125,6 +159,21 @@ def sgd(theta, g, m, learning_rate, momentum=0.0, nesterov=False):
     for p in range(len(theta)):
         m[p] = momentum * m[p] + g[p]
         theta[p] -= learning_rate * (g[p] + momentum * m[p] if nesterov else m[p])
+
+
+def nadam(theta, g, m, v, t, learning_rate, beta1, beta2, epsilon):
+    for p in range(len(theta)):
+        m[p] = beta1 * m[p] + (1 - beta1) * g[p]
+        v[p] = beta2 * v[p] + (1 - beta2) * g[p] ** 2
+        m_hat = beta1 * m[p] / (1 - beta1 ** (t + 1)) + (1 - beta1) * g[p] / (1 - beta1**t)
+        theta[p] -= learning_rate * m_hat / (sqrt(v[p] / (1 - beta2**t)) + epsilon)
+
+
+def lion(theta, g, m, learning_rate, beta1, beta2, weight_decay):
+    for p in range(len(theta)):
+        direction = beta1 * m[p] + (1 - beta1) * g[p]
+        theta[p] -= learning_rate * (copysign(1, direction) + weight_decay * theta[p])
+        m[p] = beta2 * m[p] + (1 - beta2) * g[p]
 
 
 def adam(theta, g, m, v, t, learning_rate, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.0):

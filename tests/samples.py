@@ -5,6 +5,7 @@ import numpy as np
 import nbfc
 
 LOSSES = ("mse", "cross_entropy of labels", "cross_entropy of rows", "binary_cross_entropy")
+FURTHER_LOSSES = ("mae", "huber", "quantile", "poisson", "gaussian_nll")
 
 
 def targets(case, N, n, rng):
@@ -17,6 +18,10 @@ def targets(case, N, n, rng):
         return name, rows / rows.sum(axis=1, keepdims=True)
     if case == "binary_cross_entropy":
         return name, rng.random((N, n))
+    if case == "poisson":
+        return name, rng.integers(0, 4, (N, n)).astype(float)
+    if case == "gaussian_nll":
+        return name, rng.standard_normal((N, n // 2))
     return name, rng.standard_normal((N, n))
 
 

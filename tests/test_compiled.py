@@ -337,6 +337,45 @@ def test_steps_are_those_of_a_trainer_to_the_bit(optimizer, case, size, clip, dt
     assert np.array_equal(state.policy.parameters, net.parameters)
 
 
+@pytest.mark.parametrize(
+    ("loss", "optimizer", "regularization"),
+    [
+        ("huber", nbfc.RMSprop(momentum=0.5, clip_norm=0.1), nbfc.Regularization(l1=0.01)),
+        (nbfc.losses.Quantile(0.9), nbfc.Lion(0.001, clip_value=0.1), nbfc.Regularization(l2=0.1, max_norm=1.0)),
+        ("gaussian_nll", "adagrad", None),
+        (nbfc.losses.CrossEntropy(0.1), "nadam", None),
+    ],
+    ids=str,
+)
+def test_steps_with_options_are_those_of_a_trainer_too(loss, optimizer, regularization, dtype, rng):
+    net = samples.network([6, 30, 4], dtype=dtype)
+    trainer = nbfc.Trainer(net, loss, optimizer, regularization=regularization)
+    X, state = rng.standard_normal((60, 6)), pickle.loads(pickle.dumps(trainer.freeze()))
+    T = rng.integers(0, 4, 60) if trainer.loss.name == "cross_entropy" else X[:, : trainer.loss.columns(4)]
+    for step in range(5):
+        last = trainer.step(X[step : step + 20], T[step : step + 20])
+    for step in range(5):
+        assert jit.train_step(state, X[step : step + 20], T[step : step + 20]) == last or step < 4
+    assert np.array_equal(state.policy.parameters, net.parameters)
+    with pytest.raises(ValueError, match="optimizer"):
+        nbfc.Trainer(net, loss, nbfc.SGD(0.1, clip_value=0.3)).restore(state)
+
+
+@pytest.mark.parametrize("loss", samples.FURTHER_LOSSES)
+def test_further_losses_have_gradients_in_compiled_code(loss, dtype, rng):
+    net, X = samples.network([6, 9, 4], dtype=dtype), rng.standard_normal((7, 6))
+    _, T = samples.targets(loss, 7, 4, rng)
+
+    @njit
+    def gradient(policy, x, t):
+        return jit.loss_gradient(policy, x, t, loss)
+
+    value, expected = net.loss_and_gradient(X, T, loss)
+    for got, vector in (gradient(net.freeze(), X, T), jit.loss_gradient(net.freeze(), X, T, loss)):
+        assert got == value
+        assert np.array_equal(vector, expected)
+
+
 def test_a_trainer_that_adds_noise_takes_back_a_state_trained_without(rng):
     options, X = {"loss": "mse", "optimizer": "sgd", "clip_per_sample": 1.0}, rng.random((9, 4))
     state = nbfc.Trainer(samples.network([4, 5, 2]), **options).freeze()

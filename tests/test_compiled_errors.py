@@ -108,7 +108,7 @@ def test_nobody_changes_the_table_of_layers(duplicate):
     ],
 )
 def test_a_table_that_could_be_changed_is_refused(call):
-    with pytest.raises(TypingError, match="a Policy of such a one's read-only layers"):
+    with pytest.raises(TypingError, match="a Policy of such a one's own read-only layers"):
         call(POLICY._replace(layers=POLICY.layers.copy()))
 
 
@@ -219,7 +219,7 @@ def by_name(policy, x, t, loss):
         (lambda: by_name(POLICY, X, Y, "mse"), "loss is unicode_type.*numba.literally"),
         (lambda: gradients(POLICY, X, np.zeros(5, np.int32)), r"targets are array.*such as t.astype\(np.int64\)[^']*$"),
         (lambda: gradients(POLICY, X, np.zeros((5, 3), int)), r"targets are array.*such as t.astype\(np.float64\)"),
-        (lambda: predicted(POLICY, [1.0, 2.0]), "x is .*such as an np.array of x"),
+        (lambda: predicted(POLICY, [1.0, 2.0]), "x is .*such as np.array"),
         (lambda: predicted(nbfc.Trainer(nbfc.MLP([4, 3]), "mse", "sgd").freeze(), X), r"of a state: state.policy"),
         (lambda: train(state_with(loss=0.5), X, Y, 5, 1), r"state.loss is float64"),
         (lambda: train(POLICY, X, Y, 5, 1), r"state is Policy.*expected what trainer.freeze\(\) returns"),

@@ -13,6 +13,7 @@ from nbfc import losses, metrics
 from nbfc.kernels import step, workspace
 from nbfc.kernels.dense import FEW_ROWS, WHOLE
 from nbfc.kernels.updates import STEP
+from nbfc.weighting import NO_WEIGHTS
 
 OPTIMIZERS = [
     nbfc.SGD(0.1),
@@ -21,6 +22,8 @@ OPTIMIZERS = [
     nbfc.Adam(0.01),
     nbfc.Adam(0.01, beta1=0.5, beta2=0.9, epsilon=1e-3),
     nbfc.AdamW(0.01, weight_decay=0.1),
+    nbfc.Nadam(0.01, beta2=0.9),
+    nbfc.Lion(0.003, weight_decay=0.1),
 ]
 
 
@@ -47,6 +50,11 @@ def test_steps_are_the_oracles_updates(optimizer):
         assert trainer.step(X, y) == pytest.approx(before, rel=1e-10)
         if isinstance(optimizer, nbfc.SGD):
             naive.sgd(theta, g, m, optimizer.learning_rate, optimizer.momentum, optimizer.nesterov)
+        elif isinstance(optimizer, nbfc.Lion):
+            naive.lion(theta, g, m, optimizer.learning_rate, optimizer.beta1, optimizer.beta2, optimizer.weight_decay)
+        elif isinstance(optimizer, nbfc.Nadam):
+            numbers = (optimizer.learning_rate, optimizer.beta1, optimizer.beta2, optimizer.epsilon)
+            naive.nadam(theta, g, m, v, t, *numbers)
         else:
             decay = getattr(optimizer, "weight_decay", 0.0)
             numbers = (optimizer.learning_rate, optimizer.beta1, optimizer.beta2, optimizer.epsilon, decay)
@@ -230,7 +238,7 @@ def test_bits_are_the_same_for_any_number_of_shares(widths, count):
     """
     rng = np.random.default_rng(3)
     X, y = rng.standard_normal((count, widths[0])), rng.standard_normal((count, widths[-1]))
-    code, labels, rows = losses.kernel_arguments("mse", y, np.dtype(float))
+    code, labels, rows = losses.resolve("mse").arguments(y, np.dtype(float))
     rule = nbfc.Adam(0.1).rule()
     rule[STEP] = 1
     results = set()
@@ -239,7 +247,8 @@ def test_bits_are_the_same_for_any_number_of_shares(widths, count):
         state = np.zeros((3, net.parameters.size))
         work = np.full(workspace.size_of_work(net._layers, count, shares), np.nan)
         every = np.empty(0, np.int64)
-        step.train_step(X, every, labels, rows, code, net._layers, net.parameters, state, work, rule, shares)
+        goal = labels, rows, NO_WEIGHTS[net.dtype], code
+        step.train_step(X, every, *goal, net._layers, net.parameters, state, work, rule, shares)
         results.add(net.parameters.tobytes())
         assert np.all(net.parameters != nbfc.MLP(widths, "tanh", dtype="float64", seed=1).parameters)
     assert len(results) == 1
@@ -262,7 +271,7 @@ def test_few_rows_have_the_gradient_of_many_copies_of_them(N, activation, dtype,
     trainer, ordered = (nbfc.Trainer(copy.deepcopy(net), "mse", "adam") for _ in range(2))
     order = rng.permutation(N)
     trainer.step(X[order], y[order])
-    ordered._step(X, y[order], order)
+    ordered._step(X, y[order], NO_WEIGHTS[net.dtype], order)
     assert np.array_equal(trainer.net.parameters, ordered.net.parameters)
 
 
@@ -283,7 +292,7 @@ def test_a_batch_in_parts_has_the_gradient_of_its_samples(count, rng):
 
     whole, shuffled = nbfc.Trainer(net, "mse", "sgd"), rng.permutation(count)
     other = nbfc.Trainer(copy.deepcopy(net), "mse", "sgd")
-    assert whole.step(X[shuffled], y[shuffled]) == other._step(X, y[shuffled], shuffled)
+    assert whole.step(X[shuffled], y[shuffled]) == other._step(X, y[shuffled], NO_WEIGHTS[net.dtype], shuffled)
     assert whole.net.parameters.tobytes() == other.net.parameters.tobytes()
 
 
@@ -407,7 +416,11 @@ def spoilt(value):
         ({"y": np.ones((9, 3), complex)}, TypeError, "y has dtype complex128"),
         ({"y": np.full(9, 3), "loss": "cross_entropy"}, ValueError, r"y\[0\] is 3: expected labels from 0 to 2"),
         ({"loss": "hinge"}, ValueError, "loss is 'hinge': expected one of"),
-        ({"optimizer": "adagrad2"}, ValueError, "optimizer is 'adagrad2': expected one of 'sgd', 'adam', 'adamw'"),
+        (
+            {"optimizer": "adagrad2"},
+            ValueError,
+            "optimizer is 'adagrad2': expected one of 'sgd', 'adam', 'adamw', 'rmsprop'",
+        ),
         ({"optimizer": nbfc.Adam}, TypeError, "optimizer is <class .*: expected a name or an nbfc optimizer"),
         ({"epochs": 0}, ValueError, "epochs is 0: expected at least 1"),
         ({"batch_size": 0}, ValueError, "batch_size is 0: expected at least 1"),
@@ -503,4 +516,6 @@ def test_names_stand_for_optimizers_with_their_usual_numbers():
 
 def test_binary_accuracy_asks_for_the_sign_of_each_logit():
     y, logits = np.array([[1.0], [0.0], [1.0]]), np.array([[0.1], [-0.1], [-3.0]])
-    assert metrics.resolve(["accuracy"], "binary_cross_entropy")["accuracy"](y, logits) == pytest.approx(2 / 3)
+    assert metrics.resolve(["accuracy"], losses.resolve("binary_cross_entropy"))["accuracy"](
+        y, logits
+    ) == pytest.approx(2 / 3)

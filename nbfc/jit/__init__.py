@@ -11,7 +11,7 @@
 
 All networks of a dtype are policies of one type, ``numba.typeof(policy)``, so that another architecture compiles
 nothing anew. Pass them as arguments: what a global held when a function was compiled, Numba compiles in, and keeps on
-disk with ``cache=True``. (``@guvectorize``, ``@vectorize`` and ``@cfunc`` take no tuples.) ``trainer.freeze()`` gives a
+disk with ``cache=True``. (``@guvectorize`` and ``@vectorize`` take no tuples.) ``trainer.freeze()`` gives a
 state, with which compiled code can train.
 
 The functions here work in compiled code, in loops over threads too, and from Python. They compute in the network's
@@ -21,7 +21,9 @@ dtype, on the caller's thread alone. Values are those of ``net.predict`` to the 
 Wrong types are refused where a function is compiled, by Numba's ``TypingError``; wrong shapes where it is called, by a
 ``ValueError``, before anything is written. Compiled code can catch it as ``Exception`` only, and Numba does not free
 what functions hold that an error passes through. In a ``prange`` loop Numba turns errors into others or loses them, and
-rows stay unwritten: look at shapes before such a loop, and make a scratch for each thread in its body::
+rows stay unwritten: look at shapes before such a loop, and make a scratch for each thread in its body. The policy there
+is an argument of the function (of a state pass ``state.policy``), or made in the body, as Numba hands no other tuples
+on to threads::
 
         for i in prange(len(X)):
             scratch = nbfc.jit.scratch(policy)

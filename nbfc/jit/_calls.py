@@ -83,7 +83,8 @@ def real_of(policy: Any) -> Any:
             return parameters.dtype
     raise TypingError(
         f"nbfc.jit: policy is {policy}: expected what net.freeze() returns (of a state: state.policy), or a Policy of "
-        "such a one's read-only layers and contiguous arrays like its others."
+        "such a one's own read-only layers (copies are writable: copy.deepcopy, pickle) and contiguous arrays like its "
+        "others."
     )
 
 
@@ -101,7 +102,7 @@ def check_samples(x: Any, name: str = "x") -> None:
     """Raise a TypingError unless a type is that of one sample or of rows of them."""
     array = isinstance(x, types.Array) and x.ndim in (1, 2)
     if not (array and x.dtype in REALS):
-        such = f"{name}.astype(np.float32)" if array else f"an np.array of {name}"
+        such = f"{name}.astype(np.float32)" if array else "np.array([1.0, 2.0]) for two inputs"
         raise TypingError(
             f"nbfc.jit: {name} is {x}: expected an array of float32 or float64, one sample or one a row, such as "
             f"{such}."

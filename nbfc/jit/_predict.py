@@ -72,7 +72,7 @@ def predict_into(policy: Policy, x: Array, y: Array, scratch: Array) -> None:
         One sample, or one a row, of any layout.
     y : (n_out,) or (N, n_out), of the network's dtype
         C-contiguous. It may be x itself where the network has no more outputs than inputs, and a part of x for one
-        sample; otherwise it has memory of its own.
+        sample; otherwise it has memory of its own, and is no part of the policy.
     scratch : (size,), of the network's dtype
         From ``scratch(policy)``. Each thread needs its own, and nothing else may lie in it: what x and y share with it
         is overwritten, unseen, as a look would take 8 ns a call.

@@ -17,6 +17,7 @@ from nbfc.kernels import frozen_training
 from nbfc.kernels._addresses import REALS
 from nbfc.kernels.frozen import Policy
 from nbfc.kernels.frozen_training import State
+from nbfc.kernels.losses import LOSS_TABLE
 from nbfc.kernels.passed import (
     write_block,
     write_column,
@@ -26,7 +27,7 @@ from nbfc.kernels.passed import (
     write_samples,
     write_targets,
 )
-from nbfc.kernels.updates import CODE, KEEP, LENGTH
+from nbfc.kernels.updates import CODE, KEEP, LENGTH, NUMBER
 from nbfc.losses import LOSSES
 
 
@@ -52,8 +53,10 @@ def _callers_for(t: Any, x: Any) -> tuple[Any, Any]:
         return _BY_ROWS
     if kinds in REALS and axes in (x.ndim, x.ndim - 1):
         return _BY_ROWS if axes in (0, x.ndim) else _BY_COLUMN
-    such = "an np.array of them"
-    if isinstance(t, types.Array):
+    such = "np.array([0.5])"
+    if isinstance(t, types.Boolean):
+        such = "int(t)"
+    elif isinstance(t, types.Array):
         such = "t.astype(np.int64) of labels" if axes == x.ndim - 1 else "t.astype(np.float64)"
     raise TypingError(
         f"nbfc.jit: targets are {t} for x {x}: expected floats, a vector for each sample (or a number, where the "
@@ -72,7 +75,7 @@ def loss_gradient(policy: Policy, x: Array, t: Array, loss: str) -> tuple[float,
     t
         Targets, as the loss takes them (``nbfc.losses``): for one sample a vector (n_out,) or a label, for several rows
         (N, n_out) or labels (N,). Floats of any layout, or contiguous int64 labels.
-    loss : {"mse", "cross_entropy", "binary_cross_entropy"}
+    loss : a name of ``nbfc.losses``
         In compiled code a constant: written there, or made one by ``numba.literally``.
 
     Returns
@@ -85,22 +88,25 @@ def loss_gradient(policy: Policy, x: Array, t: Array, loss: str) -> tuple[float,
     ValueError
         If a shape does not fit, or a target lies outside what the loss takes.
     """
-    return _loss_gradient(policy, x, t, choice("loss", loss, LOSSES))  # type: ignore[no-any-return]
+    found = choice("loss", loss, LOSSES)
+    if isinstance(policy, Policy):
+        LOSS_TABLE.load(found.code, policy.parameters.dtype)
+    return _loss_gradient(policy, x, t, found.code, found.number)  # type: ignore[no-any-return]
 
 
 @callable_from_python
-def _loss_gradient(policy, x, t, code):
+def _loss_gradient(policy, x, t, code, number):
     """`loss_gradient` by the loss's code."""
 
 
 @body_of(_loss_gradient)
-def _overload_by_code(policy, x, t, code):
+def _overload_by_code(policy, x, t, code, number):
     dtype, (work_size, step) = dtype_of(policy), _callers_for(t, x)
 
-    def implementation(policy, x, t, code):
+    def implementation(policy, x, t, code, number):
         work = np.empty(work_size(policy, x, t, t, code), dtype)
         gradient, rule = np.empty((1, policy.parameters.shape[0]), dtype), np.zeros(LENGTH)
-        rule[CODE] = KEEP
+        rule[CODE], rule[NUMBER] = KEEP, number
         return step(policy, x, t, t, code, gradient, rule, work), gradient[0]
 
     return implementation
@@ -115,8 +121,14 @@ def _overload_loss_gradient(policy, x, t, loss):
             f"nbfc.jit: loss is {loss}: expected one of {list(LOSSES)}, written where it is called, or "
             "numba.literally(loss) of an argument."
         )
-    code = LOSSES[loss.literal_value]
-    return lambda policy, x, t, loss: _loss_gradient(policy, x, t, code)
+    found = LOSSES[loss.literal_value]
+    code, number, load = found.code, found.number, LOSS_TABLE.loader(found.code)
+
+    def implementation(policy, x, t, loss):
+        load(policy.parameters)
+        return _loss_gradient(policy, x, t, code, number)
+
+    return implementation
 
 
 @typeof_impl.register(State)

@@ -18,6 +18,7 @@ from numba.extending import intrinsic
 from nbfc.kernels._cache import STAMP
 
 REALS = (types.float32, types.float64)
+SLOTS = 256  # of a `Table`
 
 
 class ByAddress:
@@ -31,6 +32,7 @@ class ByAddress:
 
     def __init__(self, dispatcher: Any, argument_types: Callable[[Any], tuple[Any, ...]]) -> None:
         self.dispatcher, self.argument_types = dispatcher, argument_types
+        self.in_tables: list[tuple[Any, int]] = []
         self._places, self._loaders = {}, {}
         for real in REALS:
             name = f"{dispatcher.__module__}.{dispatcher.__name__}.{real}"
@@ -45,24 +47,115 @@ class ByAddress:
         with _no_garbage_collection():
             self.dispatcher.compile(arguments)
         result = self.dispatcher.overloads[arguments]
-        self._places[real][1].value = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
+        address = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
+        self._places[real][1].value = address
+        for slots, code in self.in_tables:
+            slots[real][code] = address
         return result
 
     def write_call(self, context: Any, builder: Any, real: Any, values: list[Any]) -> Any:
         """Write the instructions of a call."""
-        convention, integer, name = context.call_conv, ir.IntType(64), self._places[real][0]
-        context.declare_env_global(builder.module, self._loaders[real].env_name)
-        place = builder.module.globals.get(name) or ir.GlobalVariable(builder.module, integer, name)
+        self.write_load(context, builder, real)
+        place = _global(builder, self._places[real][0], ir.IntType(64))
         arguments, result = self.argument_types(real), self.compiled(real).signature.return_type
-        kind = convention.get_function_type(result, arguments)
-        function = builder.inttoptr(builder.load(place), kind.as_pointer())
-        status, value = convention.call_function(builder, function, result, arguments, values)
-        with builder.if_then(status.is_error, likely=False):
-            convention.return_status_propagate(builder, status)
-        return value
+        return _write_call(context, builder, builder.load(place), result, arguments, values)
+
+    def write_load(self, context: Any, builder: Any, real: Any) -> None:
+        """See to it that the kernel is loaded with the code that is being written."""
+        context.declare_env_global(builder.module, self._loaders[real].env_name)
 
 
 _kernels: dict[str, tuple[ByAddress, Any]] = {}
+
+
+def _global(builder: Any, name: str, kind: Any) -> Any:
+    return builder.module.globals.get(name) or ir.GlobalVariable(builder.module, kind, name)
+
+
+def _write_call(context: Any, builder: Any, address: Any, result: Any, arguments: Any, values: list[Any]) -> Any:
+    """Write a call of the function at an address."""
+    convention = context.call_conv
+    function = builder.inttoptr(address, convention.get_function_type(result, arguments).as_pointer())
+    status, value = convention.call_function(builder, function, result, arguments, values)
+    with builder.if_then(status.is_error, likely=False):
+        convention.return_status_propagate(builder, status)
+    return value
+
+
+class Table:
+    """Kernels of one signature that others call by a number, each compiled when it is first wanted.
+
+    What few networks use then costs the others no time to compile, and users' own functions can stand beside it.
+    `load` comes before the first call of each, in every process.
+    """
+
+    def __init__(self, name: str, argument_types: Callable[[Any], tuple[Any, ...]], result: Any = None) -> None:
+        self._kernels: dict[int, ByAddress] = {}
+        self._slots = {}
+        for real in REALS:
+            slots = (ctypes.c_int64 * SLOTS)()
+            llvm.add_symbol(f"nbfc.{name}.{real}", ctypes.addressof(slots))
+            self._slots[real] = slots
+
+        @intrinsic
+        def call(typingctx: Any, *given: Any) -> Any:
+            real = _real_of(given)
+            arguments, kind = argument_types(real), types.none if result is None else result(real)
+
+            def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+                code, *values = (builder.extract_value(args[0], index) for index in range(len(arguments) + 1))
+                table = _global(builder, f"nbfc.{name}.{real}", ir.ArrayType(ir.IntType(64), SLOTS))
+                address = builder.load(builder.gep(table, [code.type(0), code], inbounds=True))
+                with builder.if_then(builder.icmp_unsigned("==", address, address.type(0)), likely=False):
+                    context.call_conv.return_user_exc(builder, SystemError, (f"nbfc: unknown code in {name}",))
+                return _write_call(context, builder, address, kind, arguments, values)
+
+            return kind(types.StarArgTuple((types.intp, *arguments))), codegen
+
+        @intrinsic
+        def has(typingctx: Any, code: Any, given: Any) -> Any:
+            real = _real_of((given,))
+
+            def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+                table = _global(builder, f"nbfc.{name}.{real}", ir.ArrayType(ir.IntType(64), SLOTS))
+                place = builder.and_(args[0], args[0].type(SLOTS - 1))
+                found = builder.icmp_unsigned(
+                    "!=", builder.load(builder.gep(table, [place.type(0), place])), place.type(0)
+                )
+                return builder.and_(builder.icmp_unsigned("<", args[0], args[0].type(SLOTS)), found)
+
+            return types.boolean(types.intp, given), codegen
+
+        self.call, self.has = call, has
+
+    def add(self, code: int, kernel: ByAddress) -> None:
+        """Give a number to a kernel."""
+        self._kernels[code] = kernel
+        kernel.in_tables.append((self._slots, code))
+
+    def load(self, code: int, dtype: Any) -> None:
+        """Compile a kernel for a dtype, or load it from the disk; others than the table's need none."""
+        if code in self._kernels:
+            real = types.float32 if dtype == "float32" else types.float64
+            if not self._slots[real][code]:
+                self._kernels[code].compiled(real)
+
+    def loader(self, code: int) -> Any:
+        """Return what compiled code calls, with anything of a dtype, to be loaded together with a kernel."""
+
+        @intrinsic
+        def load(typingctx: Any, given: Any) -> Any:
+            real = _real_of((given,))
+
+            def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+                if code in self._kernels:
+                    self._kernels[code].compiled(real)
+                    self._kernels[code].write_load(context, builder, real)
+                return context.get_dummy_value()
+
+            return types.none(given), codegen
+
+        return load
 
 
 class _Loader(Environment):
@@ -140,5 +233,6 @@ def _no_garbage_collection() -> Iterator[None]:
 
 def _real_of(arguments: Any) -> Any:
     """Return the first type of floating-point numbers that a kernel's arguments have."""
-    parts = (getattr(kind, "types", [getattr(kind, "dtype", kind)]) for kind in arguments)  # of a tuple, or of an array
-    return next(part for several in parts for part in several if part in REALS)
+    parts = (part for kind in arguments for part in getattr(kind, "types", [kind]))  # of tuples, too
+    numbers = (getattr(part, "dtype", part) for part in parts)  # of arrays
+    return next(number for number in numbers if number in REALS)

@@ -14,7 +14,7 @@ def _stamp_of_sources() -> str:
     """Return a digest of every source file that is compiled, and of what turns them into machine code."""
     digest = hashlib.sha256(llvmlite.__version__.encode())
     package = Path(__file__).parents[1]
-    for path in sorted([*package.glob("kernels/*.py"), *package.glob("jit/*.py"), package / "losses.py"]):
+    for path in sorted([*package.glob("kernels/*.py"), *package.glob("jit/*.py"), *package.glob("losses/*.py")]):
         digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 

@@ -22,8 +22,8 @@ def _fault(message: str) -> int:
 X_COLUMNS = _fault("x has another length than the network has inputs: expected (n_in,), or rows (N, n_in)")
 Y_SHAPE = _fault("y has another shape than the outputs: expected (n_out,), or (N, n_out) for x (N, n_in)")
 Y_PLACE = _fault(
-    "y shares memory with x: expected an array of its own, or all of x itself, where the network has no more "
-    "outputs than inputs"
+    "y shares memory with x: expected an array of its own, or one that starts where x starts, where the network has no "
+    "more outputs than inputs"
 )
 NO_ROWS = _fault("rows is below 1: expected the number of samples at a time")
 SCRATCH_SIZE = _fault("scratch is too small: expected what nbfc.jit.scratch(policy) returns")

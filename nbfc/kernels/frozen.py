@@ -26,7 +26,7 @@ class Policy(NamedTuple):
     ----------
     layers : int64 (L, 6), read-only
         What each layer is: see ``nbfc.kernels.layers``. The network has layers[0, 0] inputs and layers[-1, 1] outputs.
-        Kernels trust it, so only tables that nobody can have changed are taken.
+        Kernels trust it, so a writable one is not taken.
     parameters : (P,), float32 or float64
         Every weight and bias. To call the network with others, make a policy of the same `layers` with them.
     mean, deviation : float64 (n_in,) or (0,)

@@ -39,13 +39,18 @@ from nbfc.kernels.losses import (
     BINARY_CROSS_ENTROPY,
     CROSS_ENTROPY_OF_LABELS,
     CROSS_ENTROPY_OF_ROWS,
-    MEAN_SQUARED_ERROR,
+    GAUSSIAN_NLL,
+    LOSS_TABLE,
+    SMOOTHED_CROSS_ENTROPY,
+    Objective,
     first_invalid,
+    has_loss,
 )
 from nbfc.kernels.memory import matrix_of, size_of, vector_of, write
 from nbfc.kernels.passed import BLOCK, NETWORK, SAMPLES
+from nbfc.kernels.regularization import is_loaded, load
 from nbfc.kernels.step import train_step_alone
-from nbfc.kernels.updates import LEARNING_RATE, LENGTH, STEP, rows_of_state
+from nbfc.kernels.updates import LEARNING_RATE, LENGTH, NUMBER, STEP, rows_of_state
 from nbfc.kernels.workspace import PARTS, ROWS, size_of_work
 
 FLOAT64 = np.float64(0)
@@ -81,6 +86,8 @@ class State(NamedTuple):
 
 def state_of(policy: Policy, moments: Array, rule: Array, loss: int, size: int) -> State:
     """Return a state with copies of a trainer's arrays, and so many entries of memory for steps."""
+    LOSS_TABLE.load(loss, moments.dtype)
+    load(rule, moments.dtype)
     return State(policy_of(*policy), aligned_copy(moments), rule.copy(), loss, aligned_empty((size,), moments.dtype))
 
 
@@ -116,14 +123,20 @@ def work_size(net, x, labels, targets, loss, number):
     if x.rows == 0:
         return -NO_SAMPLES
     by_label = labels.address != 0
-    if by_label and loss != CROSS_ENTROPY_OF_ROWS:
+    if by_label and loss not in (CROSS_ENTROPY_OF_ROWS, SMOOTHED_CROSS_ENTROPY):
         return -NOT_FOR_LABELS
-    if not (is_like(labels, 1, x.rows) if by_label else is_like(targets, x.rows, n_out)):
+    if not (is_like(labels, 1, x.rows) if by_label else is_like(targets, x.rows, columns_of_targets(loss, n_out))):
         return -TARGET_SHAPE
     nothing = matrix_of(0, 0, n_out, number)
     if by_label and first_invalid(loss, vector_of(labels.address, x.rows, INT64), nothing, n_out) >= 0:
         return -LABEL_RANGE
     return size_of_all(table_of(net), x.rows)
+
+
+@register_jitable
+def columns_of_targets(loss, n_out):
+    """Return how many numbers the targets of a sample are."""
+    return n_out // 2 if loss == GAUSSIAN_NLL else n_out
 
 
 @register_jitable
@@ -140,7 +153,11 @@ def train_step(net, x, labels, targets, loss, state, rule, work, result, number)
     The rule KEEP only writes the gradient to the state (1, P). What `work_size` has looked at is right.
     """
     numbers_of_rule = vector_of(rule.address, rule.columns, FLOAT64)
-    if rule.columns != LENGTH or loss not in (MEAN_SQUARED_ERROR, CROSS_ENTROPY_OF_ROWS, BINARY_CROSS_ENTROPY):
+    if rule.columns != LENGTH or loss < 0 or loss == CROSS_ENTROPY_OF_LABELS:
+        return -STATE_FAULT
+    if (loss > BINARY_CROSS_ENTROPY and not has_loss(loss, parameters_of(net, number))) or not is_loaded(
+        numbers_of_rule, parameters_of(net, number)
+    ):
         return -STATE_FAULT
     if state.columns != net.size or state.rows == 0 or state.rows != rows_of_state(numbers_of_rule):
         return -STATE_FAULT
@@ -149,7 +166,7 @@ def train_step(net, x, labels, targets, loss, state, rule, work, result, number)
     layers, size = table_of(net), size_of(number)
     n_in, n_out, own = x.columns, layers[-1, N_OUT], size_of_work(layers, x.rows, 1)
     by_label = labels.address != 0
-    if by_label:
+    if by_label and loss == CROSS_ENTROPY_OF_ROWS:
         loss = CROSS_ENTROPY_OF_LABELS
     inputs, rows = x.address, targets.address
     end_of_inputs, end_of_parameters = inputs + x.rows * n_in * size, net.parameters + net.size * size
@@ -160,14 +177,15 @@ def train_step(net, x, labels, targets, loss, state, rule, work, result, number)
     if not by_label and not is_plain(targets, size):
         rows = work.address + (own + x.rows * n_in) * size
         copy_samples(net, targets, 0, x.rows, rows, False, number)
-    X, T = matrix_of(inputs, x.rows, n_in, number), matrix_of(rows, 0 if by_label else x.rows, n_out, number)
+    X, T = matrix_of(inputs, x.rows, n_in, number), matrix_of(rows, 0 if by_label else x.rows, targets.columns, number)
     numbers, nothing = vector_of(labels.address, labels.columns, INT64), vector_of(0, 0, INT64)
     if first_invalid(loss, nothing, T, n_out) >= 0:
         return -TARGET_RANGE
     moments, memory = matrix_of(state.address, state.rows, net.size, number), vector_of(work.address, own, number)
     parameters = parameters_of(net, number)
+    goal = Objective(numbers, T, vector_of(0, 0, number), loss, numbers_of_rule[NUMBER])
     numbers_of_rule[STEP] += 1
-    J, taken = train_step_alone(X, nothing, numbers, T, loss, layers, parameters, moments, memory, numbers_of_rule)
+    J, taken = train_step_alone(X, nothing, goal, layers, parameters, moments, memory, numbers_of_rule)
     write(result, J)
     if not taken:
         numbers_of_rule[STEP] -= 1

@@ -17,7 +17,7 @@ from nbfc.kernels.memory import matrix_at, vector_at
 # outputs lie in a buffer that holds those of all layers.
 N_IN, N_OUT, WEIGHTS_AT, BIAS_AT, ACTIVATION, OUTPUTS_AT = range(6)
 COLUMNS = OUTPUTS_AT + 1
-TABLE = types.int64[:, ::1]
+TABLE, INTEGERS = types.int64[:, ::1], types.int64[::1]
 
 
 def table(widths: Sequence[int], activations: Sequence[int]) -> tuple[Array, int]:

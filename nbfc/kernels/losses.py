@@ -1,19 +1,57 @@
 """Losses: one number J⁽ⁱ⁾ per sample and its gradient row ∂J⁽ⁱ⁾/∂y⁽ⁱ⁾, without 1/N.
 
 The mean over the batch is taken elsewhere: of J where the cost is reported, of the gradient in equations ① and ②.
-A loss is an integer code; ``nbfc.losses`` holds the names. Two losses take their targets as integer labels (N,), the
-others as rows (N, n); every function is given both arrays and reads one.
+A loss is an integer code; ``nbfc.losses`` holds the names. Some take their targets as integer labels (N,), the others
+as rows (N, n); every function is given both arrays and reads one. The losses of most networks are here, the others in
+``further_losses``, by way of a table.
 """
 
+from typing import NamedTuple
+
+from numba import types
+
+from nbfc._arrays import Array
+from nbfc.kernels._addresses import Table
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.exponential import exp
+from nbfc.kernels.layers import INTEGERS
 from nbfc.kernels.logarithm import log, log1p
 
 MEAN_SQUARED_ERROR, CROSS_ENTROPY_OF_LABELS, CROSS_ENTROPY_OF_ROWS, BINARY_CROSS_ENTROPY = range(4)
+MEAN_ABSOLUTE_ERROR, HUBER, QUANTILE, POISSON, GAUSSIAN_NLL, SMOOTHED_CROSS_ENTROPY = range(4, 10)
+OWN = 10  # from here on: users' own
+
+
+class Objective(NamedTuple):
+    """What a batch of N samples is to learn.
+
+    labels int64 (N,) or (0,), rows (N, n) or (0, n): targets, as the loss takes them. weights (N,): what each sample's
+    loss counts, or (0,). loss: its code. number: its own number.
+    """
+
+    labels: Array
+    rows: Array
+    weights: Array
+    loss: int
+    number: float
+
+
+def objective(real):
+    """Return the type of an `Objective`."""
+    return types.NamedTuple((INTEGERS, real[:, ::1], real[::1], types.intp, types.float64), Objective)
+
+
+def arguments(real):
+    """Return the types of what the table's losses take: Y, labels, targets, the loss's own number, J and dY."""
+    return real[:, ::1], INTEGERS, real[:, ::1], types.float64, real[::1], real[:, ::1]
+
+
+LOSS_TABLE = Table("losses", arguments)
+call_of_table, has_loss = LOSS_TABLE.call, LOSS_TABLE.has
 
 
 @kernel(entry=True)
-def loss_rows(loss, Y, labels, targets, J, dY):
+def loss_rows(loss, number, Y, labels, targets, J, dY):
     """Fill J (N,) and dY (N, n) for outputs Y (N, n) and labels int64 (N,) or targets (N, n)."""
     if loss == MEAN_SQUARED_ERROR:
         mean_squared_error(Y, targets, J, dY)
@@ -21,8 +59,19 @@ def loss_rows(loss, Y, labels, targets, J, dY):
         cross_entropy_of_labels(Y, labels, J, dY)
     elif loss == CROSS_ENTROPY_OF_ROWS:
         cross_entropy_of_rows(Y, targets, J, dY)
-    else:
+    elif loss == BINARY_CROSS_ENTROPY:
         binary_cross_entropy(Y, targets, J, dY)
+    else:
+        call_of_table(loss, Y, labels, targets, number, J, dY)
+
+
+@kernel
+def weigh(weights, J, dY):
+    """Multiply samples' losses and their gradients by what each counts."""
+    for i in range(weights.shape[0]):
+        J[i] *= weights[i]
+        for j in range(dY.shape[1]):
+            dY[i, j] *= weights[i]
 
 
 @kernel
@@ -120,7 +169,7 @@ def first_invalid(loss, labels, T, n):
     for i in range(labels.shape[0]):
         if labels[i] < 0 or labels[i] >= n:
             return i
-    if loss == MEAN_SQUARED_ERROR:
+    if loss not in (CROSS_ENTROPY_OF_ROWS, BINARY_CROSS_ENTROPY, SMOOTHED_CROSS_ENTROPY):
         return -1
     for i in range(T.shape[0]):
         mass = 0.0
@@ -128,6 +177,6 @@ def first_invalid(loss, labels, T, n):
             if not 0 <= T[i, j] <= 1:  # this way round a NaN is found
                 return i
             mass += T[i, j]
-        if loss == CROSS_ENTROPY_OF_ROWS and abs(mass - 1) > 0.01:  # float16 probabilities come within this
+        if loss != BINARY_CROSS_ENTROPY and abs(mass - 1) > 0.01:  # float16 probabilities come within this
             return i
     return -1

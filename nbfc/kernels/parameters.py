@@ -4,16 +4,13 @@ from numba import types
 
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.dense import WHOLE, bias_gradient_outputs, share_of, weight_gradient_inputs
-from nbfc.kernels.layers import BIAS_AT, N_IN, N_OUT, TABLE, WEIGHTS_AT, bias, weights
-from nbfc.kernels.rows import INTEGERS
-from nbfc.kernels.updates import RULE, update
+from nbfc.kernels.layers import BIAS_AT, INTEGERS, N_IN, N_OUT, TABLE, WEIGHTS_AT, bias, weights
+from nbfc.kernels.regularization import TOGETHER, finish, phase_of_update
+from nbfc.kernels.updates import RULE
 from nbfc.kernels.workspace import batch_size, gradient_of_part, gradients, inputs, number_of_parts, outputs, room
 
 WEIGHTS = 2**15  # entries of dW in a block, at least: few enough to be in the cache when they are updated ...
 INPUTS = 128  # ... and rows, at least: enough to make up for copying panels of dY
-# Entries that are not shared out further: what vectors fill and what is left to single numbers, whose last bits differ,
-# is then the same wherever the cuts fall.
-TOGETHER = 64
 SUMS = 1024  # entries of the gradient that are added up at a time
 
 
@@ -26,11 +23,10 @@ SUMS = 1024  # entries of the gradient that are added up at a time
         real[:, ::1],
         real[::1],
         RULE,
-        types.intp,
-        types.intp,
+        *[types.intp] * 3,
     )
 )
-def pass_of_parameters(X, order, layers, parameters, state, work, rule, share, shares):
+def pass_of_parameters(X, order, layers, parameters, state, work, rule, phase, share, shares):
     """Pass 2 for a share of the parameters: ① or ② over the whole batch, and the update, in blocks.
 
     Shares are equal in the number of parameters, and so nearly in work. A row of a W belongs to the share in which its
@@ -40,10 +36,12 @@ def pass_of_parameters(X, order, layers, parameters, state, work, rule, share, s
     N, P = batch_size(X, order), parameters.shape[0]
     start, end = P * share // shares, P * (share + 1) // shares
     overflow = parameters.dtype.type(0)
-    if number_of_parts(layers, N) > 0:
+    if phase > 0:
+        phase_of_update(layers, parameters, state, work, rule, phase, share, shares)
+    elif number_of_parts(layers, N) > 0:
         start, end = share_of(P, share, shares, TOGETHER)
         mean_of_parts(layers, work, N, start, end, state[0])
-        overflow += update(parameters, state, rule, start, end)
+        overflow += finish(layers, parameters, state, rule, start, end)
     else:
         here = room(layers, work, N, 0)
         rows = inputs(layers, here, 0, N) if order.shape[0] > 0 else X
@@ -55,11 +53,11 @@ def pass_of_parameters(X, order, layers, parameters, state, work, rule, share, s
                 k1 = min(last, k0 + size)
                 at = layers[layer, WEIGHTS_AT]
                 weight_gradient(rows, layers, here, layer, k0, k1, state[0])
-                overflow += update(parameters, state, rule, at + k0 * n_out, at + k1 * n_out)
+                overflow += finish(layers, parameters, state, rule, at + k0 * n_out, at + k1 * n_out)
             at = layers[layer, BIAS_AT]
             if start <= at < end:
                 bias_gradient(rows, layers, here, layer, state[0])
-                overflow += update(parameters, state, rule, at, at + n_out)
+                overflow += finish(layers, parameters, state, rule, at, at + n_out)
     if overflow != 0:  # NaN
         work[-1] = overflow
 

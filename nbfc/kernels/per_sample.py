@@ -12,8 +12,9 @@ from numba import prange, types
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.dense import share_of
 from nbfc.kernels.layers import TABLE, bias, weights
+from nbfc.kernels.losses import Objective, objective
 from nbfc.kernels.memory import matrix_at, vector_at
-from nbfc.kernels.rows import INTEGERS, forward_and_back
+from nbfc.kernels.rows import forward_and_back
 from nbfc.kernels.workspace import ROWS, gradients, outputs, rows_of_room
 
 
@@ -64,24 +65,23 @@ def gradient_of_sample(x, layers, room, i, gradient):
 
 
 @kernel(parallel=True)
-def per_sample(X, labels, targets, loss, layers, parameters, work, norms, G, threads):
+def per_sample(X, labels, targets, loss, number, layers, parameters, work, norms, G, threads):
     """Fill the lengths of the samples' gradients, `norms` float64 (N,), and the gradients G (N, P) or none (0, P).
 
     Each thread owns whole samples, and a row of `work`, which holds a room.
     """
+    goal = Objective(labels, targets, vector_at(parameters, 0, 0), loss, number)
     if threads == 1:
-        per_sample_share(X, labels, targets, loss, layers, parameters, work, norms, G, 0, 1)
+        per_sample_share(X, goal, layers, parameters, work, norms, G, 0, 1)
     else:
         for share in prange(threads):
-            per_sample_share(X, labels, targets, loss, layers, parameters, work, norms, G, share, threads)
+            per_sample_share(X, goal, layers, parameters, work, norms, G, share, threads)
 
 
 @kernel(
     once=lambda real: (
         real[:, ::1],
-        INTEGERS,
-        real[:, ::1],
-        types.intp,
+        objective(real),
         TABLE,
         real[::1],
         real[:, ::1],
@@ -90,14 +90,14 @@ def per_sample(X, labels, targets, loss, layers, parameters, work, norms, G, thr
         *[types.intp] * 2,
     )
 )
-def per_sample_share(X, labels, targets, loss, layers, parameters, work, norms, G, share, shares):
+def per_sample_share(X, goal, layers, parameters, work, norms, G, share, shares):
     """Do so for a share of the samples, in blocks."""
-    order = vector_at(labels, 0, 0)  # X is the batch
+    order = vector_at(goal.labels, 0, 0)  # X is the batch
     first, end = share_of(X.shape[0], share, shares, 1)
     for r in range(first, end, ROWS):
         s = min(end, r + ROWS)
         room = matrix_at(work[share], 0, rows_of_room(layers), s - r)
-        forward_and_back(X, order, labels, targets, loss, layers, parameters, room, r, s, 0)
+        forward_and_back(X, order, goal, layers, parameters, room, r, s, 0)
         for i in range(r, s):
             norms[i] = sqrt(squared_norm(X[i], layers, room, i - r))
             if G.shape[0] > 0:

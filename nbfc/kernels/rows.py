@@ -16,22 +16,20 @@ from nbfc.kernels.dense import (
     shares_columns,
 )
 from nbfc.kernels.elementwise import multiply_by_derivative
-from nbfc.kernels.layers import ACTIVATION, N_IN, N_OUT, TABLE, bias, number_of_parameters, weights
-from nbfc.kernels.losses import loss_rows
+from nbfc.kernels.layers import ACTIVATION, INTEGERS, N_IN, N_OUT, TABLE, bias, number_of_parameters, weights
+from nbfc.kernels.losses import loss_rows, objective, weigh
 from nbfc.kernels.workspace import batch_size, gradients, inputs, losses, outputs
-
-INTEGERS = types.int64[::1]
 
 SMALL = 2**18  # products of numbers that one thread takes as soon as two; to fetch a weight counts for eight
 
 
 def batch_and_network(real):
-    """Return the types of X, order, labels, targets, loss, layers and parameters."""
-    return real[:, ::1], INTEGERS, INTEGERS, real[:, ::1], types.intp, TABLE, real[::1]
+    """Return the types of X, order, goal, layers and parameters."""
+    return real[:, ::1], INTEGERS, objective(real), TABLE, real[::1]
 
 
 @kernel(once=lambda real: (*batch_and_network(real), real[:, ::1], *[types.intp] * 3))
-def forward_and_back(X, order, labels, targets, loss, layers, parameters, room, r, s, place):
+def forward_and_back(X, order, goal, layers, parameters, room, r, s, place):
     """Take rows r to s of the batch to `place` in a room: the outputs of all layers, the losses, and the gradients.
 
     A layer's gradient is the one at its Y, before ①②③.
@@ -42,7 +40,7 @@ def forward_and_back(X, order, labels, targets, loss, layers, parameters, room, 
     rows = inputs(layers, room, place, end) if order.shape[0] > 0 else X[r:s]
     for layer in range(layers.shape[0]):
         forward_layer(rows, layers, parameters, room, layer, place, end, 0, layers[layer, N_OUT])
-    take_loss(loss, labels[r:s], targets[r:s], layers, room, place, end)
+    take_loss(goal, r, s, layers, room, place)
     for layer in range(layers.shape[0] - 1, 0, -1):
         back_layer(layers, parameters, room, layer, place, end, False, 0, layers[layer, N_IN])
 
@@ -73,14 +71,14 @@ def gather(X, order, rows):
             target[k] = source[k]
 
 
-@kernel(
-    once=lambda real: (types.intp, INTEGERS, real[:, ::1], TABLE, real[:, ::1], types.intp, types.intp),
-)
-def take_loss(loss, labels, targets, layers, room, place, end):
-    """Take the loss of the rows at place to end of a room, and its gradient before the last layer's activation."""
-    last = layers.shape[0] - 1
+@kernel(once=lambda real: (objective(real), *[types.intp] * 2, TABLE, real[:, ::1], types.intp))
+def take_loss(goal, r, s, layers, room, place):
+    """Take the loss of rows r to s, from `place` on in a room, and its gradient before the last layer's activation."""
+    last, end = layers.shape[0] - 1, place + s - r
     Y, dY = outputs(layers, room, last, place, end), gradients(layers, room, last, place, end)
-    loss_rows(loss, Y, labels, targets, losses(layers, room, place, end), dY)
+    J = losses(layers, room, place, end)
+    loss_rows(goal.loss, goal.number, Y, goal.labels[r:s], goal.rows[r:s], J, dY)
+    weigh(goal.weights[r:s], J, dY)
     multiply_by_derivative(layers[last, ACTIVATION], Y.reshape(Y.size), dY.reshape(dY.size))
 
 
@@ -118,13 +116,13 @@ def is_small(layers, layer, N, shared):
 
 
 @kernel
-def phase_of_columns(X, order, labels, targets, loss, layers, parameters, room, phase, share, shares):
+def phase_of_columns(X, order, goal, layers, parameters, room, phase, share, shares):
     """Gather the rows, take the loss, or fill a share of the columns of a layer's Y or of the gradient at its X."""
     N, L, layer = batch_size(X, order), layers.shape[0], layer_of(layers, phase)
     if phase == 0:
         gather(X, order, inputs(layers, room, 0, order.shape[0]))
     elif phase == L + 1:
-        take_loss(loss, labels, targets, layers, room, 0, N)
+        take_loss(goal, 0, N, layers, room, 0)
     elif phase <= L:
         j0, j1 = columns_of(layers[layer, N_OUT], share, shares)
         rows = inputs(layers, room, 0, N) if order.shape[0] > 0 else X

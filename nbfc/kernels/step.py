@@ -18,8 +18,7 @@ Arrays, for P parameters in L layers (see ``layers``), N samples and S = the sum
 
     X          (N or more, m)     inputs                                                            read
     order      int64 (N,) or (0,) the rows of X that are the batch, in this order; none: X is       read
-    labels     int64 (N,) or (0,) targets, as the loss takes them (see ``losses``)                  read
-    targets    (N, n) or (0, n)   the same                                                          read
+    goal       Objective          targets, weights and loss (see ``losses``)                        read
     layers     int64 (L, 6)       the layer table                                                   read
     parameters (P,)               W and b of all layers                                             updated
     state      (1 + moments, P)   gradient, then the optimizer's moments (see ``updates``)          updated
@@ -32,49 +31,56 @@ from numba import prange, types
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.dense import ROWS_TOGETHER, WHOLE, share_of
 from nbfc.kernels.layers import N_IN
+from nbfc.kernels.losses import Objective
 from nbfc.kernels.parameters import bias_gradient, pass_of_parameters, weight_gradient
 from nbfc.kernels.per_sample import clip_rows
+from nbfc.kernels.regularization import between, phases_of_parameters
 from nbfc.kernels.rows import batch_and_network, forward_and_back, is_serial, phase_of_columns, phases
-from nbfc.kernels.updates import CLIP, CODE, KEEP, RULE, update
+from nbfc.kernels.updates import CLIP, CODE, KEEP, NUMBER, RULE, update
 from nbfc.kernels.workspace import ROWS, batch_size, gradient_of_part, inputs, losses, number_of_parts, room
 
 
 @kernel(parallel=True)
-def train_step(X, order, labels, targets, loss, layers, parameters, state, work, rule, threads):
+def train_step(X, order, labels, targets, weights, loss, layers, parameters, state, work, rule, threads):
     """Take one step by `rule`; return the mean loss before it, and whether the step was taken.
 
     It is not taken where the loss or an updated parameter is not finite: the parameters are then as they were. With
     the rule KEEP there is no update, and state[0] holds the gradient of the mean loss.
     """
+    goal = Objective(labels, targets, weights, loss, rule[NUMBER])
     if threads == 1:
-        return train_step_alone(X, order, labels, targets, loss, layers, parameters, state, work, rule)
+        return train_step_alone(X, order, goal, layers, parameters, state, work, rule)
     N = batch_size(X, order)
     for phase in range(phases(layers, N)):
         if is_serial(layers, N, phase):
-            pass_of_rows(X, order, labels, targets, loss, layers, parameters, work, rule, phase, 0, 1)
+            pass_of_rows(X, order, goal, layers, parameters, work, rule, phase, 0, 1)
         else:
             for share in prange(threads):
-                pass_of_rows(X, order, labels, targets, loss, layers, parameters, work, rule, phase, share, threads)
+                pass_of_rows(X, order, goal, layers, parameters, work, rule, phase, share, threads)
     clip_few_rows(X, order, layers, work, rule)
     J = mean_loss(layers, work, N)
     if np.isfinite(J) or rule[CODE] == KEEP:
         work[-1] = 0
-        for share in prange(threads):
-            pass_of_parameters(X, order, layers, parameters, state, work, rule, share, threads)
+        for phase in range(phases_of_parameters(rule)):
+            between(layers, parameters, state, rule, phase)
+            for share in prange(threads):
+                pass_of_parameters(X, order, layers, parameters, state, work, rule, phase, share, threads)
     return J, is_taken(J, parameters, state, work, rule)
 
 
 @kernel(once=lambda real: (*batch_and_network(real), real[:, ::1], real[::1], RULE))
-def train_step_alone(X, order, labels, targets, loss, layers, parameters, state, work, rule):
+def train_step_alone(X, order, goal, layers, parameters, state, work, rule):
     """`train_step` on the caller's thread."""
     N = batch_size(X, order)
     for phase in range(phases(layers, N)):
-        pass_of_rows(X, order, labels, targets, loss, layers, parameters, work, rule, phase, 0, 1)
+        pass_of_rows(X, order, goal, layers, parameters, work, rule, phase, 0, 1)
     clip_few_rows(X, order, layers, work, rule)
     J = mean_loss(layers, work, N)
     if np.isfinite(J) or rule[CODE] == KEEP:
         work[-1] = 0
-        pass_of_parameters(X, order, layers, parameters, state, work, rule, 0, 1)
+        for phase in range(phases_of_parameters(rule)):
+            between(layers, parameters, state, rule, phase)
+            pass_of_parameters(X, order, layers, parameters, state, work, rule, phase, 0, 1)
     return J, is_taken(J, parameters, state, work, rule)
 
 
@@ -108,7 +114,7 @@ def is_finite(overflow, parameters, state):
 
 
 @kernel(once=lambda real: (*batch_and_network(real), real[::1], RULE, *[types.intp] * 3))
-def pass_of_rows(X, order, labels, targets, loss, layers, parameters, work, rule, phase, share, shares):
+def pass_of_rows(X, order, goal, layers, parameters, work, rule, phase, share, shares):
     """Pass 1 for a share of the rows in blocks, of the parts, or of the columns that a phase fills.
 
     Where the rule says so, the gradient of each sample is then shortened.
@@ -116,21 +122,21 @@ def pass_of_rows(X, order, labels, targets, loss, layers, parameters, work, rule
     N = batch_size(X, order)
     if phases(layers, N) > 1:
         here = room(layers, work, N, 0)
-        phase_of_columns(X, order, labels, targets, loss, layers, parameters, here, phase, share, shares)
+        phase_of_columns(X, order, goal, layers, parameters, here, phase, share, shares)
         return
     parts = number_of_parts(layers, N)
     if parts == 0:
         first, end = share_of(N, share, shares, ROWS_TOGETHER)
         for r in range(first, end, ROWS):
             s, here = min(end, r + ROWS), room(layers, work, N, 0)
-            forward_and_back(X, order, labels, targets, loss, layers, parameters, here, r, s, r)
+            forward_and_back(X, order, goal, layers, parameters, here, r, s, r)
             if rule[CLIP] > 0:
                 clip_rows(inputs(layers, here, r, s) if order.shape[0] > 0 else X[r:s], layers, here, r, rule[CLIP])
         return
     for part in range(parts * share // shares, parts * (share + 1) // shares):
         r, s = share_of(N, part, parts, WHOLE)
         here = room(layers, work, N, share)
-        forward_and_back(X, order, labels, targets, loss, layers, parameters, here, r, s, 0)
+        forward_and_back(X, order, goal, layers, parameters, here, r, s, 0)
         gradient = gradient_of_part(layers, work, part)
         rows = inputs(layers, here, 0, s - r) if order.shape[0] > 0 else X[r:s]
         if rule[CLIP] > 0:

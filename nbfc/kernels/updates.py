@@ -1,7 +1,8 @@
 """Optimizer updates on flat vectors: parameters θ, mean gradient g, moments m and v, all alike in shape.
 
 A rule is a float64 vector, so that one compiled step serves every optimizer: its code, the step's number t ≥ 1, the
-learning rate η, the optimizer's own numbers, and the length that each sample's gradient is shortened to, or 0.
+learning rate η, the optimizer's own numbers, the length that each sample's gradient is shortened to, the loss's own
+number, and what ``regularization`` does; 0 is for nothing of the kind.
 ``nbfc.optimizers`` holds the names and makes the vectors.
 """
 
@@ -11,20 +12,40 @@ from numba import types
 from numba.extending import register_jitable
 
 from nbfc._arrays import Array
+from nbfc.kernels._addresses import Table
 from nbfc.kernels._jit import kernel
 
 KEEP, SGD, ADAM = range(3)  # KEEP leaves parameters and gradient as they are
-CODE, STEP, LEARNING_RATE, FIRST, SECOND, THIRD, FOURTH, CLIP = range(8)  # entries of a rule
-LENGTH = CLIP + 1
+RMSPROP, ADAGRAD, NADAM, LION = range(3, 7)  # see ``further_updates``
+# Entries of a rule
+CODE, STEP, LEARNING_RATE, FIRST, SECOND, THIRD, FOURTH, CLIP, NUMBER = range(9)
+L1, L2, CLIP_VALUE, CLIP_NORM, MAX_NORM = range(9, 14)
+LENGTH = MAX_NORM + 1
 RULE = types.float64[::1]
+
+
+def arguments(real):
+    """Return the types of what the table's updates take: θ, the state, where θ's entries lie in it, and the rule."""
+    return real[::1], real[:, ::1], types.intp, RULE
+
+
+UPDATE_TABLE = Table("updates", arguments, result=lambda real: real)
+call_of_table, has_update = UPDATE_TABLE.call, UPDATE_TABLE.has
 
 
 @register_jitable
 def rows_of_state(rule: Array) -> int:
     """Return 1 + moments: the rows of a state for a rule; 0 for no rule."""
-    if rule[CODE] == SGD:
+    code = rule[CODE]
+    if code == SGD:
         return 2 if rule[FIRST] != 0 else 1
-    return 3 if rule[CODE] == ADAM else int(rule[CODE] == KEEP)
+    if code == RMSPROP:
+        return 3 if rule[THIRD] != 0 else 2
+    if code in (ADAM, NADAM):
+        return 3
+    if code in (ADAGRAD, LION):
+        return 2
+    return int(code == KEEP)
 
 
 @kernel
@@ -41,7 +62,9 @@ def update(parameters, state, rule, start, stop):
         return sgd(rule, theta, g, state[1, start:stop])
     if rule[CODE] == ADAM:
         return adam(rule, theta, g, state[1, start:stop], state[2, start:stop])
-    return theta.dtype.type(0)
+    if rule[CODE] == KEEP:
+        return theta.dtype.type(0)
+    return call_of_table(int(rule[CODE]), theta, state, start, rule)
 
 
 @kernel(reassociate=True)

@@ -1,0 +1,172 @@
+"""What may be done to a gradient before the update, and to the weights after it; compiled when first wanted.
+
+Penalties are those of the mean loss J: J + λ₁ Σ |w| + (λ₂/2) Σ w², over the weights and not the biases. The gradient is
+then cut to ± `clip_value`, or shortened to the length `clip_norm`. After the update each output's weights, a column of
+W, are shortened to the length `max_norm` (Srebro et al., 2005; Srivastava et al., 2014, section 5.1).
+"""
+
+from math import sqrt
+from typing import Any
+
+from numba import types
+
+from nbfc._arrays import Array
+from nbfc.kernels import further_updates  # noqa: F401  (they enter the table)
+from nbfc.kernels._addresses import Table
+from nbfc.kernels._jit import kernel
+from nbfc.kernels.dense import columns_of, share_of
+from nbfc.kernels.layers import BIAS_AT, TABLE, WEIGHTS_AT, weights
+from nbfc.kernels.per_sample import sum_of_squares
+from nbfc.kernels.updates import (
+    ADAM,
+    CLIP_NORM,
+    CLIP_VALUE,
+    CODE,
+    KEEP,
+    L1,
+    L2,
+    MAX_NORM,
+    RULE,
+    UPDATE_TABLE,
+    has_update,
+    update,
+)
+
+
+def arguments(real):
+    """Return the types of layers, parameters, state, rule, and of two integers."""
+    return TABLE, real[::1], real[:, ::1], RULE, types.intp, types.intp
+
+
+EXTRAS = Table("extras", arguments, result=lambda real: real)
+call_of_table, has_extra = EXTRAS.call, EXTRAS.has
+
+# Entries that are not shared out further: what vectors fill and what is left to single numbers, whose last bits differ,
+# is then the same wherever the cuts fall.
+TOGETHER = 64
+PENALIZE, SHORTEN, UPDATE, PROJECT = range(4)
+
+
+@kernel
+def finish(layers, parameters, state, rule, start, stop):
+    """Do what the rule says with entries start to stop of the gradient, as far as the whole of it is not needed."""
+    if rule[L1] > 0 or rule[L2] > 0 or rule[CLIP_VALUE] > 0:
+        call_of_table(PENALIZE, layers, parameters, state, rule, start, stop)
+    if rule[CLIP_NORM] > 0:
+        return parameters.dtype.type(0)
+    return update(parameters, state, rule, start, stop)
+
+
+@kernel
+def is_loaded(rule, parameters):
+    """Return whether what a rule asks for is there."""
+    code, found = int(rule[CODE]), True
+    if code > ADAM:
+        found &= has_update(code, parameters)
+    if rule[L1] > 0 or rule[L2] > 0 or rule[CLIP_VALUE] > 0:
+        found &= has_extra(PENALIZE, parameters)
+    if rule[CLIP_NORM] > 0:
+        found &= has_extra(SHORTEN, parameters) & has_extra(UPDATE, parameters)
+    if rule[MAX_NORM] > 0:
+        found &= has_extra(PROJECT, parameters)
+    return found
+
+
+@kernel
+def phases_of_parameters(rule):
+    """Return in how many phases pass 2 is made: 0 makes the gradient, and what `finish` does; 1 and 2 are rarer."""
+    return 1 if rule[CODE] == KEEP or (rule[CLIP_NORM] == 0 and rule[MAX_NORM] == 0) else 3
+
+
+@kernel
+def between(layers, parameters, state, rule, phase):
+    """Do what is for one thread, before a phase."""
+    if phase == 1 and rule[CLIP_NORM] > 0:
+        call_of_table(SHORTEN, layers, parameters, state, rule, 0, parameters.shape[0])
+
+
+@kernel
+def phase_of_update(layers, parameters, state, work, rule, phase, share, shares):
+    """Phase 1, the update by a gradient that was shortened, or 2, the projection, for a share of the parameters."""
+    if phase == 1 and rule[CLIP_NORM] > 0:
+        start, end = share_of(parameters.shape[0], share, shares, TOGETHER)
+        overflow = call_of_table(UPDATE, layers, parameters, state, rule, start, end)
+        if overflow != 0:
+            work[-1] = overflow
+    elif phase == 2 and rule[MAX_NORM] > 0 and work[-1] == 0:
+        call_of_table(PROJECT, layers, parameters, state, rule, share, shares)
+
+
+@kernel(once=arguments)
+def add_penalties(layers, parameters, state, rule, start, stop):
+    """g ← g + λ₁ sign w + λ₂ w for the weights, then g cut to ± `clip_value`, for entries start to stop."""
+    gradient = state[0]
+    real = gradient.dtype.type
+    l1, l2, most = real(rule[L1]), real(rule[L2]), real(rule[CLIP_VALUE])
+    if l1 > real(0) or l2 > real(0):
+        for layer in range(layers.shape[0]):
+            for p in range(max(start, layers[layer, WEIGHTS_AT]), min(stop, layers[layer, BIAS_AT])):
+                w = parameters[p]
+                sign = real(1) if w > real(0) else (real(-1) if w < real(0) else real(0))
+                gradient[p] += l2 * w + l1 * sign
+    if most > real(0):
+        for p in range(start, stop):
+            g = gradient[p]
+            gradient[p] = most if g > most else (-most if g < -most else g)  # this way round NaN stays NaN
+    return real(0)
+
+
+@kernel(once=arguments)
+def shorten(layers, parameters, state, rule, start, stop):
+    """g ← g · min(1, `clip_norm` / ‖g‖), Pascanu et al., 2013, algorithm 1."""
+    gradient = state[0]
+    length = sqrt(sum_of_squares(gradient))
+    if length > rule[CLIP_NORM]:
+        factor = gradient.dtype.type(rule[CLIP_NORM] / length)
+        for p in range(start, stop):
+            gradient[p] *= factor
+    return gradient.dtype.type(0)
+
+
+@kernel(once=arguments)
+def update_block(layers, parameters, state, rule, start, stop):
+    """Update entries start to stop; return what `update` does."""
+    return update(parameters, state, rule, start, stop)
+
+
+@kernel(once=arguments)
+def project(layers, parameters, state, rule, share, shares):
+    """Shorten columns of all W to `max_norm`: a share of each layer's. state[0] is used for the lengths."""
+    zero = parameters.dtype.type(0)
+    for layer in range(layers.shape[0]):
+        W, sums = weights(layers, parameters, layer), weights(layers, state[0], layer)[0]
+        j0, j1 = columns_of(W.shape[1], share, shares)
+        for j in range(j0, j1):
+            sums[j] = zero
+        for k in range(W.shape[0]):
+            for j in range(j0, j1):
+                sums[j] += W[k, j] * W[k, j]
+        longest = 0.0
+        for j in range(j0, j1):
+            length = sqrt(sums[j])
+            longest = max(longest, length)
+            sums[j] = rule[MAX_NORM] / length if length > rule[MAX_NORM] else 1.0
+        if longest > rule[MAX_NORM]:
+            for k in range(W.shape[0]):
+                for j in range(j0, j1):
+                    W[k, j] *= sums[j]
+    return zero
+
+
+for _code, _extra in ((PENALIZE, add_penalties), (SHORTEN, shorten), (UPDATE, update_block), (PROJECT, project)):
+    EXTRAS.add(_code, _extra.kernel)
+
+
+def load(rule: Array, dtype: Any) -> None:
+    """Load what a rule asks for."""
+    UPDATE_TABLE.load(int(rule[CODE]), dtype)
+    for extra, entries in ((PENALIZE, (L1, L2, CLIP_VALUE)), (SHORTEN, (CLIP_NORM,)), (PROJECT, (MAX_NORM,))):
+        if rule[list(entries)].any():
+            EXTRAS.load(extra, dtype)
+    if rule[CLIP_NORM]:
+        EXTRAS.load(UPDATE, dtype)

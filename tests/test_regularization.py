@@ -1,0 +1,207 @@
+"""Weights of samples and classes, penalties, clipping, and bounds, against what they say of the plain gradient."""
+
+import numba
+import numpy as np
+import pytest
+import samples
+
+import nbfc
+from nbfc import Regularization
+
+SIZES = [7, 40, 700]  # by columns, in blocks of rows, in parts
+ETA = 0.1
+
+
+def batch(N, case, dtype, rng):
+    net = samples.network([5, 33, 17, 3], "tanh", dtype=dtype)
+    loss, y = samples.targets(case, N, 3, rng)
+    return net, rng.standard_normal((N, 5)), y, loss
+
+
+# ---- weights --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("N", SIZES)
+@pytest.mark.parametrize("case", [*samples.LOSSES, "huber"])
+def test_weights_multiply_each_samples_loss_and_gradient(N, case, dtype, rng):
+    net, X, y, loss = batch(N, case, dtype, rng)
+    w = rng.random(N) * (rng.random(N) < 0.7)
+    J, gradient = net.loss_and_gradient(X, y, loss, sample_weight=w)
+    each, _ = nbfc.losses.per_sample(loss, net.predict(X), y)
+    eps = np.finfo(dtype).eps
+    np.testing.assert_allclose(J, np.mean(w * each), rtol=100 * eps)
+    expected = w @ net.per_sample_gradients(X, y, loss).astype(float) / N
+    np.testing.assert_allclose(gradient, expected, atol=100 * eps * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("N", SIZES)
+def test_a_weight_of_two_is_a_sample_that_comes_twice(N, rng):
+    net, X, y, loss = batch(N, "mse", np.float64, rng)
+    w = rng.integers(0, 3, N)
+    J, gradient = net.loss_and_gradient(X, y, loss, sample_weight=w / w.mean())
+    twice, of_twice = net.loss_and_gradient(X.repeat(w, axis=0), y.repeat(w, axis=0), loss)
+    np.testing.assert_allclose(J, twice, rtol=1e-12)
+    np.testing.assert_allclose(gradient, of_twice, atol=1e-14)
+
+
+def test_weights_of_a_fit_are_in_proportion(dtype, rng):
+    _, X, y, loss = batch(50, "cross_entropy of labels", dtype, rng)
+    counts = np.bincount(y, minlength=3)
+    balanced = 50 / (3 * counts)
+
+    def fitted(**weights):
+        net = samples.network([5, 9, 3], dtype=dtype)
+        history = nbfc.fit(net, X, y, loss=loss, optimizer="adam", epochs=3, batch_size=16, seed=0, **weights)
+        return [record.loss for record in history], net.parameters.tobytes()
+
+    assert fitted(sample_weight=np.full(50, 7.0)) == fitted()
+    some = fitted(sample_weight=balanced[y])
+    assert some == fitted(sample_weight=4 * balanced[y]) != fitted()
+    assert some == fitted(class_weight="balanced") == fitted(class_weight=dict(enumerate(balanced)))
+    assert fitted(class_weight={0: 2}) == fitted(sample_weight=1 + (y == 0)) == fitted(class_weight={np.int64(0): 2.0})
+    half = rng.random(50)
+    assert fitted(sample_weight=half, class_weight={1: 3}) == fitted(sample_weight=half * (1 + 2 * (y == 1)))
+
+
+def test_steps_with_weights_are_those_of_a_fit(rng):
+    net, X, y, loss = batch(40, "mse", np.float32, rng)
+    other, w = samples.network([5, 33, 17, 3], "tanh", dtype="float32"), rng.random(40)
+    w /= w.mean()
+    nbfc.fit(net, X, y, loss=loss, optimizer="adam", epochs=2, batch_size=16, seed=3, sample_weight=w)
+    trainer, generator = nbfc.Trainer(other, loss, "adam"), np.random.default_rng(3)
+    for _ in range(2):
+        for rows in np.array_split(generator.permutation(40), [16, 32]):
+            trainer.step(X[rows], y[rows], sample_weight=w[rows])
+    np.testing.assert_allclose(net.parameters, other.parameters, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("weights", "error", "message"),
+    [
+        ({"sample_weight": np.ones(5)}, ValueError, r"sample_weight has shape \(5,\): expected \(6,\)"),
+        ({"sample_weight": [1, 1, -0.5, 1, 1, 1]}, ValueError, r"sample_weight\[2\] is -0.5: expected weights from 0"),
+        ({"sample_weight": [1, 1, np.nan, 1, 1, 1]}, ValueError, r"sample_weight\[2\] is nan"),
+        ({"sample_weight": ["a"] * 6}, TypeError, "sample_weight has dtype <U1: expected real numbers"),
+        ({"sample_weight": np.zeros(6)}, ValueError, "all weights of the samples are zero"),
+        ({"class_weight": {0: 0, 1: 0, 2: 0}}, ValueError, "all weights of the samples are zero"),
+        ({"class_weight": {3: 1}}, ValueError, "class_weight names the class 3: expected labels from 0 to 2"),
+        ({"class_weight": {"a": 1}}, ValueError, "class_weight names the class 'a'"),
+        ({"class_weight": {1: -1}}, ValueError, r"class_weight\[1\] is -1: expected a finite number from 0"),
+        ({"class_weight": {1: "2"}}, ValueError, r"class_weight\[1\] is '2'"),
+        ({"class_weight": "equal"}, TypeError, "class_weight is 'equal': expected 'balanced', or a dict"),
+    ],
+)
+def test_weights_that_are_none(weights, error, message, rng):
+    net, X, y, loss = batch(6, "cross_entropy of labels", np.float32, rng)
+    before = net.parameters.copy()
+    with pytest.raises(error, match=message):
+        nbfc.fit(net, X, y, loss=loss, optimizer="sgd", epochs=1, batch_size=6, **weights)
+    assert np.array_equal(net.parameters, before)
+
+
+def test_classes_have_weights_only_where_targets_are_labels(rng):
+    net, X, y, _ = batch(6, "mse", np.float32, rng)
+    with pytest.raises(ValueError, match="class_weight came for targets that are no labels"):
+        nbfc.fit(net, X, y, loss="mse", optimizer="sgd", epochs=1, batch_size=6, class_weight="balanced")
+
+
+# ---- penalties, clipping and bounds ----------------------------------------------------------------------------------
+
+
+def expected_step(net, X, y, loss, l1=0.0, l2=0.0, max_norm=np.inf, clip_norm=np.inf, clip_value=np.inf):
+    """Return the parameters after a step of SGD, by float64 from the plain gradient."""
+    is_weight = np.zeros(net.parameters.size, bool)
+    at = 0
+    for W, b in zip(net.weights, net.biases, strict=True):
+        is_weight[at : at + W.size] = True
+        at += W.size + b.size
+    theta = net.parameters.astype(float)
+    gradient = net.loss_and_gradient(X, y, loss)[1].astype(float)
+    gradient += is_weight * (l1 * np.sign(theta) + l2 * theta)
+    gradient = np.clip(gradient, -clip_value, clip_value)
+    gradient *= min(1, clip_norm / np.linalg.norm(gradient))
+    theta -= ETA * gradient
+    at = 0
+    for W, b in zip(net.weights, net.biases, strict=True):
+        columns = theta[at : at + W.size].reshape(W.shape)
+        columns *= np.minimum(1, max_norm / np.linalg.norm(columns, axis=0))
+        at += W.size + b.size
+    return theta
+
+
+OPTIONS = [
+    {"l1": 0.01},
+    {"l2": 0.3},
+    {"max_norm": 0.8},
+    {"clip_norm": 0.05},
+    {"clip_norm": 1e6},
+    {"clip_value": 0.003},
+    {"l1": 0.02, "l2": 0.1, "max_norm": 1.0, "clip_norm": 0.1, "clip_value": 0.01},
+]
+
+
+def trainer_with(net, loss, l1=0.0, l2=0.0, max_norm=None, make=nbfc.SGD, **clips):
+    return nbfc.Trainer(net, loss, make(ETA, **clips), regularization=Regularization(l1, l2, max_norm))
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("N", SIZES)
+def test_a_step_is_what_the_options_say(options, N, dtype, rng):
+    net, X, y, loss = batch(N, "mse", dtype, rng)
+    plain, expected = net.loss_and_gradient(X, y, loss)[0], expected_step(net, X, y, loss, **options)
+    assert trainer_with(net, loss, **options).step(X, y) == plain
+    np.testing.assert_allclose(net.parameters, expected, atol=20 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("N", [40, 700])
+def test_the_bits_are_those_of_any_number_of_threads(N, dtype, rng, threads):
+    bits = set()
+    for count in (1, 2, min(5, numba.config.NUMBA_NUM_THREADS)):
+        threads(count)
+        net = samples.network([5, 200, 170, 3], "tanh", dtype=dtype)
+        X = np.random.default_rng(0).standard_normal((N, 5))
+        trainer = trainer_with(net, "mae", **OPTIONS[-1], make=nbfc.Nadam)
+        for _ in range(3):
+            trainer.step(X, X[:, :3], sample_weight=X[:, 4] ** 2)
+        bits.add(net.parameters.tobytes())
+    assert len(bits) == 1
+
+
+def test_a_diverging_step_with_all_of_it_is_not_taken(dtype, rng):
+    net, X, y, loss = batch(40, "mse", dtype, rng)
+    before = net.parameters.copy()
+    trainer = nbfc.Trainer(
+        net, loss, nbfc.SGD(1e308, clip_norm=1e308), regularization=Regularization(l1=0.1, max_norm=1.0)
+    )
+    with pytest.raises(nbfc.DivergenceError):
+        trainer.step(X, 1e30 * y if dtype == np.float32 else 1e200 * y)
+    assert np.array_equal(net.parameters, before)
+
+
+def test_options_that_are_none():
+    for make, error, message in (
+        (lambda: Regularization(l1=-1), ValueError, "l1 is -1: expected a finite number, at least 0"),
+        (lambda: Regularization(l2="1"), TypeError, "l2 is '1': expected a number"),
+        (lambda: Regularization(max_norm=0), ValueError, "max_norm is 0: expected a finite number, above 0"),
+        (lambda: nbfc.Adam(clip_norm=0), ValueError, "clip_norm is 0: expected a finite number, above 0"),
+        (lambda: nbfc.SGD(0.1, clip_value=-1), ValueError, "clip_value is -1"),
+        (lambda: nbfc.RMSprop(rho=1), ValueError, "rho is 1"),
+        (lambda: nbfc.Lion(weight_decay=-1), ValueError, "weight_decay is -1"),
+        (
+            lambda: nbfc.Trainer(nbfc.MLP([2, 1]), "mse", "sgd", regularization=0.1),
+            TypeError,
+            "regularization is 0.1: expected an nbfc.Reg",
+        ),
+        (
+            lambda: nbfc.Trainer(
+                nbfc.MLP([2, 1]), "mse", nbfc.SGD(0.1, clip_norm=1), clip_per_sample=1, noise_multiplier=1
+            ),
+            ValueError,
+            "noise_multiplier comes with clip_norm or max_norm",
+        ),
+    ):
+        with pytest.raises(error, match=message):
+            make()
+    assert repr(nbfc.Adam(clip_norm=2.0)) == (
+        "Adam(learning_rate=0.001, clip_norm=2.0, beta1=0.9, beta2=0.999, epsilon=1e-08)"
+    )
