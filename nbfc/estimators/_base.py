@@ -1,0 +1,172 @@
+"""What both estimators do alike: they hold a network, and train it in the order of steps that scikit-learn takes."""
+
+from __future__ import annotations
+
+import warnings
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from nbfc._arrays import Array
+from nbfc.estimators._settings import Settings, check_settings
+from nbfc.estimators._steps import Goal, TrainedBySteps, normalised
+from nbfc.history import History
+from nbfc.network import MLP
+from nbfc.weighting import check_weights
+
+
+class BaseMLP(TrainedBySteps, BaseEstimator):
+    """A network with scikit-learn's interface. For what a subclass adds see the methods that raise."""
+
+    def _targets(self, y: Array) -> tuple[Array, int, Goal]:
+        """Return targets as nbfc takes them, the number of outputs, and the goal."""
+        raise NotImplementedError
+
+    def _check(self, X: Any, y: Any, *, first: bool, incremental: bool) -> tuple[Array, Array]:
+        """Return X and y, checked, and remember their classes where training starts."""
+        raise NotImplementedError
+
+    @property
+    def coefs_(self) -> list[Array]:
+        """Each layer's weights (n_in, n_out)."""
+        return list(self._fitted("coefs_").weights)
+
+    @property
+    def intercepts_(self) -> list[Array]:
+        """Each layer's biases (n_out,)."""
+        return list(self._fitted("intercepts_").biases)
+
+    def _fitted(self, name: str) -> MLP:
+        if "net_" not in vars(self):
+            raise AttributeError(f"{type(self).__name__} has no {name} yet: call fit first.")
+        return self.net_
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+        """Fit the network to data.
+
+        Parameters
+        ----------
+        X : array, frame or sparse matrix (N, n_in)
+            Sparse matrices are made dense.
+        y : (N,) or (N, n)
+        sample_weight : (N,), ≥ 0, optional
+            What each sample's loss counts in the mean of its batch.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of its range, X or y do not fit or hold NaN or infinity, or all weights are 0 or one
+            is negative.
+        TypeError
+            If something is of another type.
+        nbfc.DivergenceError
+            If the loss or a parameter became NaN or infinite; `net_` has the last finite parameters.
+        """
+        return self._fit(X, y, sample_weight, incremental=False)
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, *, incremental: bool) -> Any:
+        settings = check_settings(self)
+        first = not hasattr(self, "net_") or not (self.warm_start or incremental)
+        X, y = self._check(X, y, first=first, incremental=incremental)
+        weights = self._sample_weights(sample_weight, y)
+        rng = check_random_state(self.random_state)
+        targets, n_outputs, self._goal = self._targets(y)
+        if first:
+            self._start([X.shape[1], *settings.hidden, n_outputs], settings, settings.dtype or X.dtype, rng)
+        elif list(self.net_.widths) != [X.shape[1], *settings.hidden, n_outputs]:
+            raise ValueError(f"the network has widths {self.net_.widths}: expected data and hidden layers like it.")
+        if settings.optimizer is None:
+            self._fit_by_lbfgs(X, targets, weights)
+        else:
+            self._fit_by_steps(X, y, targets, weights, settings, rng, incremental=incremental)
+        return self
+
+    def _sample_weights(self, sample_weight: Any, y: Array) -> Array | None:
+        """Return weights, float64 (N,), or None."""
+        if sample_weight is None:
+            return None
+        if isinstance(sample_weight, (int, float)):  # as scikit-learn takes it
+            sample_weight = np.full(len(y), float(sample_weight))
+        weights = check_weights(sample_weight, len(y), np.dtype(np.float64))
+        if not weights.sum() > 0:
+            raise ValueError("sample_weight is zero for all samples: expected one above, as nothing is learned else.")
+        return weights
+
+    def _start(self, widths: list[int], settings: Settings, dtype: np.dtype[Any], rng: np.random.RandomState) -> None:
+        """Make a network with the initial weights that scikit-learn draws."""
+        self.net_ = MLP(widths, [*settings.activations, "identity"], dtype=dtype, seed=0)
+        names = [*settings.activations, settings.activations[-1] if settings.activations else "identity"]
+        for layer, (n_in, n_out) in enumerate(pairwise(widths)):
+            bound = np.sqrt((2 if names[layer] == "sigmoid" else 6) / (n_in + n_out))
+            self.net_.weights[layer] = rng.uniform(-bound, bound, (n_in, n_out))
+            self.net_.biases[layer] = rng.uniform(-bound, bound, n_out)
+        self.n_layers_, self.n_outputs_ = len(widths), widths[-1]
+        self.n_iter_ = self.t_ = self._without_improvement = 0
+        self.converged_ = False
+        self.out_activation_ = self._goal.activation
+        self.loss_curve_: list[float] = []
+        self.history_ = History()
+        stopping = self.early_stopping
+        self.validation_scores_: list[float] | None = [] if stopping else None
+        self.best_validation_score_ = -np.inf if stopping else None
+        self.best_loss_ = None if stopping else np.inf
+        self._best, self._trainer = self.net_.parameters.copy(), None
+
+    # ---- all samples at once -----------------------------------------------------------------------------------------
+
+    def _fit_by_lbfgs(self, X: Array, targets: Array, weights: Array | None) -> None:
+        """Minimise the loss and the penalty over all samples by SciPy's L-BFGS-B."""
+        from scipy.optimize import minimize
+
+        net, goal = self.net_, self._goal
+        X, targets = net._batch(X, targets, goal.loss)
+        counted, totals = normalised(weights, goal.count, np.zeros(1, np.intp), len(X))
+        weights_of_samples = counted if len(counted) else None
+        l2 = self.alpha / totals[0]
+        is_weight = np.concatenate(
+            [np.repeat([1.0, 0.0], [W.size, b.size]) for W, b in zip(net.weights, net.biases, strict=True)]
+        )
+
+        def value_and_gradient(theta: Array) -> tuple[float, Array]:
+            net.parameters = theta
+            value, gradient = net.loss_and_gradient(X, targets, goal.loss, sample_weight=weights_of_samples)
+            return value / goal.divisor + l2 * self._penalty(), gradient + l2 * is_weight * theta
+
+        options = {"maxfun": self.max_fun, "maxiter": self.max_iter, "gtol": self.tol}
+        start = net.parameters.astype(np.float64)
+        result = minimize(value_and_gradient, start, method="L-BFGS-B", jac=True, options=options)
+        if result.status != 0:
+            warnings.warn(
+                f"lbfgs ended with: {result.message}. More iterations (max_iter) or scaled data may help.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        net.parameters = result.x
+        self.n_iter_, self.loss_ = int(min(result.nit, self.max_iter)), float(result.fun)
+
+    def _outputs(self, X: Any) -> Array:
+        """Return the network's outputs for X, checked."""
+        check_is_fitted(self, "net_")
+        X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False)
+        return self.net_.predict(X.toarray() if hasattr(X, "toarray") else X)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+def has_steps(estimator: Any) -> bool:
+    """Return whether an estimator trains step by step, so that `partial_fit` is one."""
+    if estimator.solver == "lbfgs" and estimator.optimizer is None:
+        raise AttributeError("partial_fit takes steps: expected the solver 'adam' or 'sgd', not 'lbfgs'.")
+    return True
