@@ -74,7 +74,7 @@ class Differentiable:
         state = _arrays.aligned_zeros((1, self._parameters.size), self._dtype)
         rule = np.zeros(LENGTH)
         rule[CODE], rule[NUMBER] = KEEP, loss.number
-        value, _ = self._run_step(X, y, weights, loss, state, self._workspace(len(X)), rule)
+        value, _ = self._run_step(self._layers, X, y, weights, loss, state, self._workspace(len(X)), rule)
         return value, state[0]
 
     def freeze(self) -> Policy:

@@ -256,6 +256,7 @@ class MLP(Differentiable):
 
     def _run_step(
         self,
+        layers: Array,
         X: Array,
         y: Array,
         weights: Array,
@@ -266,6 +267,8 @@ class MLP(Differentiable):
         order: Array = _ALL,
     ) -> tuple[float, bool]:
         """Run the compiled step on a batch from `_batch`, or on the rows of X that `order` names.
+
+        `layers` is the network's table, or one with dropout.
 
         Return the mean loss, and whether the step was taken.
         """
@@ -280,7 +283,7 @@ class MLP(Differentiable):
             rows,
             weights,
             code,
-            self._layers,
+            layers,
             self._parameters,
             state,
             work,

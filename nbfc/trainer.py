@@ -16,7 +16,10 @@ from nbfc._arrays import Array
 from nbfc._checks import real_number, seeded, whole_number
 from nbfc.errors import DivergenceError
 from nbfc.kernels import step
+from nbfc.kernels.dropout import load_dropout
+from nbfc.kernels.frozen import Policy, policy_of
 from nbfc.kernels.frozen_training import State, features, size_for_batches, state_of
+from nbfc.kernels.layers import DROPOUT
 from nbfc.kernels.regularization import load
 from nbfc.kernels.updates import (
     CLIP,
@@ -26,6 +29,7 @@ from nbfc.kernels.updates import (
     LEARNING_RATE,
     MAX_NORM,
     NUMBER,
+    SEED,
     STEP,
     rows_of_state,
 )
@@ -49,14 +53,14 @@ class Trainer:
     optimizer : Optimizer or its name
         See ``nbfc.optimizers``.
     regularization : Regularization, optional
-        Penalties for weights.
+        Penalties for weights, a bound on them, dropout.
     clip_per_sample : float > 0, optional
         C: each sample's gradient g⁽ⁱ⁾ is shortened to a length of at most C before the mean is taken.
     noise_multiplier : float ≥ 0
         σ: normal noise of deviation σ C / N is added to each entry of that mean, as in DP-SGD (Abadi et al., 2016,
         algorithm 1). Accounting for privacy, and sampling batches as it assumes, is up to you.
     seed : int, optional
-        Of the noise.
+        Of the noise, and of dropout.
 
     Attributes
     ----------
@@ -118,7 +122,11 @@ class Trainer:
         self._regularization.enter(self._rule)
         if noise_multiplier > 0 and (self._rule[CLIP_NORM] or self._rule[MAX_NORM]):
             raise ValueError("noise_multiplier comes with clip_norm or max_norm: expected it without, as in DP-SGD.")
+        self._layers = self._regularization.table(net._layers)
+        if self._layers[:, DROPOUT].any():
+            self._rule[SEED] = self._rng.integers(1, 2**53)
         load(self._rule, net.dtype)
+        load_dropout(self._layers, net.dtype)
         self._state = _arrays.aligned_zeros((rows_of_state(self._rule), net.parameters.size), net.dtype)
         self._work, self._samples = net._workspace(1), 1
 
@@ -126,7 +134,7 @@ class Trainer:
     loss = property(attrgetter("_loss"), doc="The loss.")
     optimizer = property(attrgetter("_optimizer"), doc="The optimizer, as it was given; see also `learning_rate`.")
 
-    regularization = property(attrgetter("_regularization"), doc="The penalties for weights.")
+    regularization = property(attrgetter("_regularization"), doc="The penalties for weights, and dropout.")
     clip_per_sample = property(attrgetter("_clip"), doc="To what length samples' gradients are shortened; or None.")
     noise_multiplier = property(attrgetter("_noise"), doc="The noise's deviation, in lengths of one sample's gradient.")
 
@@ -198,10 +206,10 @@ class Trainer:
         """Run the step; return the loss, and whether the step was taken."""
         run, memory = self._net._run_step, (self._state, self._work)
         if self._noise == 0:
-            return run(X, y, weights, self._loss, *memory, self._rule, *order)
+            return run(self._layers, X, y, weights, self._loss, *memory, self._rule, *order)
         rule = self._rule.copy()
         rule[CODE] = KEEP
-        loss, _ = run(X, y, weights, self._loss, *memory, rule, *order)
+        loss, _ = run(self._layers, X, y, weights, self._loss, *memory, rule, *order)
         if not np.isfinite(loss):
             return loss, False
         gradient = self._state[0]
@@ -232,8 +240,12 @@ class Trainer:
         batch_size = whole_number("batch_size", batch_size, least=1)
         if self._noise > 0:
             raise ValueError(f"noise_multiplier is {self._noise}: expected 0, as compiled code trains without noise.")
-        policy, size = self._net.freeze(), size_for_batches(self._net._layers, batch_size)
+        policy, size = self._frozen(), size_for_batches(self._layers, batch_size)
         return state_of(policy, self._state, self._rule, self._loss.code, size)
+
+    def _frozen(self) -> Policy:
+        """Return the network with the dropout that steps need."""
+        return policy_of(self._layers, *self._net.freeze()[1:])
 
     def restore(self, state: State) -> None:
         """Take back a state of `freeze`: the network's parameters, the optimizer's moments, steps and learning rate.
@@ -252,7 +264,7 @@ class Trainer:
         """
         if not isinstance(state, State):
             raise TypeError(f"state is {type(state).__name__}: expected what `freeze` returned, an nbfc.jit.State.")
-        own = features(State(self._net.freeze(), self._state, self._rule, self._loss.code, self._work))
+        own = features(State(self._frozen(), self._state, self._rule, self._loss.code, self._work))
         for what, value in features(state).items():
             if value != own[what]:
                 raise ValueError(f"state has another {what} than this trainer: expected one of a trainer like this.")
@@ -261,7 +273,7 @@ class Trainer:
         if not steps.is_integer():
             raise ValueError(f"state.rule[STEP] is {steps}: expected a whole number.")
         self._net.parameters, self._state[:] = state.policy.parameters, state.moments
-        self._rule[LEARNING_RATE], self._rule[STEP] = rate, steps
+        self._rule[LEARNING_RATE], self._rule[STEP], self._rule[SEED] = rate, steps, state.rule[SEED]
 
     def __repr__(self) -> str:
         return f"Trainer({self.net!r}, loss={self.loss.name!r}, optimizer={self.optimizer}, steps={self.steps})"

@@ -69,14 +69,14 @@ def fit(
     callbacks : sequence
         What is called as training goes on: see ``nbfc.callbacks``. What one raises ends the fit as it is.
     regularization : Regularization, optional
-        Penalties for weights.
+        Penalties for weights, a bound on them, dropout.
     sample_weight : (N,), ≥ 0, optional
         What each training sample's loss counts, in proportion to the others: weights are divided by their mean.
     class_weight : "balanced" or dict of label to weight ≥ 0, optional
         The same for each class, where targets are labels; a class that is not in the dict counts 1. "balanced" lets all
         classes count the same.
     seed : int, optional
-        Of the shuffling.
+        Of the shuffling, and of dropout.
     progress : bool
         Show a progress bar on stderr, if that is a terminal.
 
@@ -97,7 +97,7 @@ def fit(
     TypeError
         If an argument is of another type. Nothing has been changed then.
     """
-    trainer = Trainer(net, loss, optimizer, regularization=regularization)
+    trainer = Trainer(net, loss, optimizer, regularization=regularization, seed=seed)
     epochs = whole_number("epochs", epochs, least=1)
     batch_size = whole_number("batch_size", batch_size, least=1)
     goal = trainer.loss

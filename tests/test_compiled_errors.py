@@ -245,8 +245,8 @@ def test_trainers_refuse_what_is_no_state_of_theirs():
         trainer.restore((1, 2))
     state, standardized = trainer.freeze(), samples.network([4, 9, 3], standardized=True)
     for what, other in (
-        ("network", nbfc.Trainer(samples.network([4, 9, 3], "relu"), "mse", "adam").freeze()),
-        ("network", nbfc.Trainer(samples.network([2, 12, 3]), "mse", "adam").freeze()),
+        ("network or dropout", nbfc.Trainer(samples.network([4, 9, 3], "relu"), "mse", "adam").freeze()),
+        ("network or dropout", nbfc.Trainer(samples.network([2, 12, 3]), "mse", "adam").freeze()),
         ("scaling of inputs", nbfc.Trainer(standardized, "mse", "adam").freeze()),
         ("loss", nbfc.Trainer(samples.network([4, 9, 3]), "cross_entropy", "adam").freeze()),
         ("optimizer or clip_per_sample", nbfc.Trainer(samples.network([4, 9, 3]), "mse", "sgd").freeze()),

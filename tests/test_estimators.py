@@ -199,7 +199,7 @@ def test_frames_have_names(library):
 def test_what_they_take_beyond():
     X, y = WINE
     names = np.array(["barbera", "barolo", "grignolino"])[y]
-    stop = nbfc.callbacks.EarlyStopping(patience=2, monitor="loss")
+    stop = nbfc.callbacks.EarlyStopping(patience=8, monitor="loss")
     model = MLPClassifier(
         (24, 12),
         ["tanh", "relu"],
@@ -207,6 +207,7 @@ def test_what_they_take_beyond():
         loss=nbfc.losses.CrossEntropy(label_smoothing=0.1),
         class_weight={"barolo": 2.0},
         dtype="float32",
+        dropout=[0.1, 0.0],
         callbacks=[stop],
         random_state=0,
     ).fit(X, names)
@@ -287,6 +288,9 @@ def test_it_says_that_training_did_not_converge():
         ({"dtype": "int8"}, ValueError, "dtype"),
         ({"optimizer": "newton"}, ValueError, "optimizer is 'newton'"),
         ({"callbacks": [print]}, TypeError, "callbacks has"),
+        ({"dropout": 1.0}, ValueError, "dropout is 1.0"),
+        ({"dropout": [0.1, 0.2]}, ValueError, "dropout has 2 numbers"),
+        ({"dropout": 0.1, "solver": "lbfgs"}, ValueError, "dropout came with the solver 'lbfgs'"),
         (
             {"callbacks": [nbfc.callbacks.EarlyStopping()], "solver": "lbfgs"},
             ValueError,

@@ -1,5 +1,7 @@
 """Weights of samples and classes, penalties, clipping, and bounds, against what they say of the plain gradient."""
 
+import pickle
+
 import numba
 import numpy as np
 import pytest
@@ -205,3 +207,103 @@ def test_options_that_are_none():
     assert repr(nbfc.Adam(clip_norm=2.0)) == (
         "Adam(learning_rate=0.001, clip_norm=2.0, beta1=0.9, beta2=0.999, epsilon=1e-08)"
     )
+
+
+# ---- dropout --------------------------------------------------------------------------------------------------------
+
+
+def dropping(net, loss, dropout, seed=0, rate=ETA):
+    return nbfc.Trainer(net, loss, nbfc.SGD(rate), regularization=Regularization(dropout=dropout), seed=seed)
+
+
+@pytest.mark.parametrize("N", SIZES)
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "identity"])
+def test_the_gradient_is_that_of_the_loss_with_what_was_dropped(N, activation, rng):
+    """The first steps of trainers with one seed drop the same outputs, so that their losses make a difference."""
+    net = samples.network([5, 33, 17, 3], activation)
+    X, y = rng.standard_normal((N, 5)), rng.standard_normal((N, 3))
+    theta, v = net.parameters.copy(), rng.standard_normal(net.parameters.size)
+
+    def after(parameters):
+        net.parameters = parameters
+        return dropping(net, "mse", [0.5, 0.2]).step(X, y)
+
+    h = 1e-6
+    slope = (after(theta + h * v) - after(theta - h * v)) / (2 * h)
+    after(theta)
+    assert (theta - net.parameters) @ v / ETA == pytest.approx(slope, rel=1e-5, abs=1e-9)
+
+
+def test_the_share_that_is_dropped(dtype):
+    """An output layer of ones counts what is kept: J is (number kept / (1 − p))²."""
+    net = nbfc.MLP([1, 5000, 1], "identity", dtype=dtype)
+    kept = set()
+    for p in (0.1, 0.5, 0.9):
+        for seed in range(5):
+            net.parameters[:] = 0
+            net.biases[0][:], net.weights[1][:] = 1, 1
+            trainer = dropping(net, "mse", p, seed, rate=0.0)
+            counts = [np.sqrt(trainer.step([[0.0]], [[0.0]])) * (1 - p) for _ in range(3)]
+            np.testing.assert_allclose(counts, 5000 * (1 - p), atol=4.5 * np.sqrt(5000 * p * (1 - p)))
+            kept |= {round(count) for count in counts}
+    assert len(kept) > 30  # seeds and steps differ
+
+
+@pytest.mark.parametrize("N", [1, 20, 40, 700])
+def test_what_is_dropped_is_the_same_for_any_number_of_threads(N, dtype, rng, threads):
+    X, y = rng.standard_normal((N, 5)), rng.integers(0, 3, N)
+    bits = set()
+    for count in (1, 2, 3):
+        threads(min(count, numba.config.NUMBA_NUM_THREADS))
+        net = samples.network([5, 600, 530, 3], "tanh", dtype=dtype)
+        trainer = dropping(net, "cross_entropy", 0.4)
+        for _ in range(3):
+            trainer.step(X, y)
+        bits.add(net.parameters.tobytes())
+    assert len(bits) == 1
+
+
+def test_dropout_is_for_training_alone(dtype, rng):
+    net, X, y, loss = batch(50, "cross_entropy of labels", dtype, rng)
+    before, losses = net.loss_and_gradient(X, y, loss), []
+    for seed in (0, 0, 1):
+        other = samples.network([5, 33, 17, 3], "tanh", dtype=dtype)
+        regularization = Regularization(dropout=0.5)
+        history = nbfc.fit(
+            other, X, y, loss=loss, optimizer="sgd", epochs=2, batch_size=20, regularization=regularization, seed=seed
+        )
+        losses.append([record.loss for record in history])
+    assert losses[0] == losses[1] != losses[2]
+    trainer = dropping(net, loss, 0.5, rate=0.0)
+    assert trainer.step(X, y) != trainer.step(X, y) != before[0]
+    assert net.loss_and_gradient(X, y, loss)[0] == before[0]
+    assert dropping(net, loss, 0.0, rate=0.0).step(X, y) == before[0]
+
+
+def test_compiled_steps_drop_the_same(dtype, rng):
+    net, X, y, loss = batch(50, "mse", dtype, rng)
+    trainer = dropping(net, loss, [0.5, 0.0])
+    state = pickle.loads(pickle.dumps(trainer.freeze()))
+    for _ in range(4):
+        assert nbfc.jit.train_step(state, X, y) == trainer.step(X, y)
+    assert np.array_equal(state.policy.parameters, net.parameters)
+    assert np.array_equal(nbfc.jit.predict(state.policy, X), net.predict(X))
+    other = dropping(samples.network([5, 33, 17, 3], "tanh", dtype=dtype), loss, [0.5, 0.0], seed=5)
+    other.restore(state)
+    assert other.step(X, y) == trainer.step(X, y)
+    with pytest.raises(ValueError, match="another network or dropout"):
+        dropping(net, loss, 0.5).restore(state)
+
+
+@pytest.mark.parametrize(
+    ("dropout", "error", "message"),
+    [
+        (1.0, ValueError, "dropout is 1.0: expected a finite number, at least 0 and below 1"),
+        ([0.1, -0.1], ValueError, "dropout is -0.1"),
+        ("0.1", TypeError, "dropout is '0.1'"),
+        ([0.1], ValueError, "dropout has 1 numbers: expected one for each of 2 hidden layers"),
+    ],
+)
+def test_dropout_that_is_none(dropout, error, message):
+    with pytest.raises(error, match=message):
+        dropping(nbfc.MLP([2, 3, 3, 1]), "mse", dropout)

@@ -63,6 +63,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
         optimizer: Any = None,
+        dropout: Any = 0.0,
         callbacks: Sequence[Any] | None = None,
         dtype: Any = None,
         loss: str | Loss = "log_loss",

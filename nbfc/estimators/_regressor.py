@@ -57,6 +57,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
         optimizer: Any = None,
+        dropout: Any = 0.0,
         callbacks: Sequence[Any] | None = None,
         dtype: Any = None,
     ) -> None:

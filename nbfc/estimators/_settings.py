@@ -13,6 +13,7 @@ from nbfc._checks import choice, real_number, whole_number
 from nbfc.calls import check_callbacks
 from nbfc.kernels.elementwise import ACTIVATIONS
 from nbfc.optimizers import SGD, Adam, Optimizer, resolve
+from nbfc.regularization import Regularization
 
 Class = TypeVar("Class", bound=type)
 
@@ -62,6 +63,9 @@ PARAMETERS = """    hidden_layer_sizes : int or sequence of int
         How often "lbfgs" computes the loss, at most.
     optimizer : nbfc optimizer or its name, optional
         Beyond scikit-learn: takes the place of `solver`, and has a learning rate of its own.
+    dropout : float in [0, 1) or sequence of them
+        Beyond scikit-learn: the probability by which each output of a hidden layer is left out in a step; of all hidden
+        layers, or of each. Not with "lbfgs".
     callbacks : sequence, optional
         Beyond scikit-learn: see ``nbfc.callbacks``. Not with "lbfgs".
     dtype : {"float32", "float64"}, optional
@@ -126,6 +130,7 @@ class Settings:
     optimizer: Optimizer | None
     dtype: np.dtype[Any] | None
     callbacks: Sequence[Any]
+    regularization: Regularization
     batch_size: int | None
     patience: float
 
@@ -158,6 +163,9 @@ def check_settings(estimator: Any) -> Settings:
     optimizer = _optimizer(estimator)
     callbacks = [] if estimator.callbacks is None else estimator.callbacks
     check_callbacks(callbacks)
+    regularization = Regularization(l2=estimator.alpha, dropout=estimator.dropout)
+    if estimator.dropout and optimizer is None:
+        raise ValueError("dropout came with the solver 'lbfgs': expected 'adam' or 'sgd', which take steps.")
     if callbacks and optimizer is None:
         raise ValueError("callbacks came with the solver 'lbfgs': expected 'adam' or 'sgd', which have epochs.")
     return Settings(
@@ -166,6 +174,7 @@ def check_settings(estimator: Any) -> Settings:
         optimizer,
         None if estimator.dtype is None else dtype_of(estimator.dtype),
         callbacks,
+        regularization,
         None if isinstance(batch_size, str) and batch_size == "auto" else whole_number("batch_size", batch_size, 1),
         patience,
     )

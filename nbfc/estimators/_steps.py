@@ -20,7 +20,6 @@ from nbfc.history import Epoch, History
 from nbfc.kernels.updates import L2, THIRD
 from nbfc.losses import Loss
 from nbfc.network import MLP
-from nbfc.regularization import Regularization
 from nbfc.trainer import Trainer
 
 AUTO = 200  # samples a step
@@ -80,6 +79,7 @@ class TrainedBySteps:
     _without_improvement: int
     # Parameters
     alpha: float
+    dropout: Any
     beta_2: float
     early_stopping: bool
     epsilon: float
@@ -118,8 +118,11 @@ class TrainedBySteps:
             return
         if self._trainer is None or not incremental:
             assert settings.optimizer is not None
-            penalty = Regularization(l2=self.alpha)  # for a sample: in a step it is divided by their number
-            self._trainer = Trainer(self.net_, self._goal.loss, settings.optimizer, regularization=penalty)
+            # Its alpha is for one sample: in a step it is divided by their number.
+            options: dict[str, Any] = {"regularization": settings.regularization}
+            if self.dropout:
+                options["seed"] = int(rng.randint(2**31))
+            self._trainer = Trainer(self.net_, self._goal.loss, settings.optimizer, **options)
         held_out = None
         if self.early_stopping:
             X, y, targets, weights, held_out = self._hold_out(X, y, targets, weights, rng)

@@ -66,7 +66,7 @@ def vjp_rows(X, V, layers, parameters, room, Y, dX):
     copy(V, dY)
     multiply_by_derivative(layers[last, ACTIVATION], Y.reshape(Y.size), dY.reshape(dY.size))
     for layer in range(last, 0, -1):
-        back_layer(layers, parameters, room, layer, 0, N, False, 0, layers[layer, N_IN])
+        back_layer(layers, parameters, room, layer, 0, 0, N, False, 0, layers[layer, N_IN])
     dY, W = gradients(layers, room, 0, 0, N), weights(layers, parameters, 0)
     input_gradient_inputs(dY, W, IDENTITY, dX, dX, False, 0, W.shape[0])
 

@@ -11,6 +11,7 @@ from numba.extending import register_jitable
 
 from nbfc._arrays import Array, aligned_copy, aligned_empty
 from nbfc.kernels._jit import kernel
+from nbfc.kernels.dropout import BACK, FORWARD, has_dropout, key_of, load_dropout
 from nbfc.kernels.exported import (
     DIVERGED,
     LABEL_RANGE,
@@ -34,7 +35,7 @@ from nbfc.kernels.frozen import (
     policy_of,
     table_of,
 )
-from nbfc.kernels.layers import N_IN, N_OUT
+from nbfc.kernels.layers import DROPOUT, N_IN, N_OUT
 from nbfc.kernels.losses import (
     BINARY_CROSS_ENTROPY,
     CROSS_ENTROPY_OF_LABELS,
@@ -50,7 +51,7 @@ from nbfc.kernels.memory import matrix_of, size_of, vector_of, write
 from nbfc.kernels.passed import BLOCK, NETWORK, SAMPLES
 from nbfc.kernels.regularization import is_loaded, load
 from nbfc.kernels.step import train_step_alone
-from nbfc.kernels.updates import LEARNING_RATE, LENGTH, NUMBER, STEP, rows_of_state
+from nbfc.kernels.updates import LEARNING_RATE, LENGTH, NUMBER, SEED, STEP, rows_of_state
 from nbfc.kernels.workspace import PARTS, ROWS, size_of_work
 
 FLOAT64 = np.float64(0)
@@ -86,6 +87,7 @@ class State(NamedTuple):
 
 def state_of(policy: Policy, moments: Array, rule: Array, loss: int, size: int) -> State:
     """Return a state with copies of a trainer's arrays, and so many entries of memory for steps."""
+    load_dropout(policy.layers, moments.dtype)
     LOSS_TABLE.load(loss, moments.dtype)
     load(rule, moments.dtype)
     return State(policy_of(*policy), aligned_copy(moments), rule.copy(), loss, aligned_empty((size,), moments.dtype))
@@ -95,10 +97,10 @@ def features(state: State) -> dict[str, Any]:
     """Return what training leaves as it is: states that agree in it can take each other's place."""
     policy, rule = state.policy, enumerate(state.rule.tolist())
     return {
-        "network": policy.layers.tolist(),
+        "network or dropout": policy.layers.tolist(),
         "scaling of inputs": [array.tolist() for array in (policy.mean, policy.deviation)],
         "loss": state.loss,
-        "optimizer or clip_per_sample": [number for entry, number in rule if entry not in (STEP, LEARNING_RATE)],
+        "optimizer or clip_per_sample": [number for entry, number in rule if entry not in (STEP, LEARNING_RATE, SEED)],
         "shape or dtype of parameters": (policy.parameters.shape, policy.parameters.dtype),
         "shape or dtype of moments": (state.moments.shape, state.moments.dtype),
     }
@@ -145,6 +147,19 @@ def size_of_all(layers, rows):
     return rows * (layers[0, N_IN] + layers[-1, N_OUT]) + size_of_work(layers, rows, 1)
 
 
+@kernel
+def is_all_loaded(net, loss, rule, number):
+    """Return whether what a state asks for is there: always, unless its numbers were changed."""
+    parameters, layers, found = parameters_of(net, number), table_of(net), True
+    if loss > BINARY_CROSS_ENTROPY:
+        found &= has_loss(loss, parameters)
+    if rule[SEED] > 0:
+        for layer in range(layers.shape[0]):
+            if layers[layer, DROPOUT] > 0:
+                found &= has_dropout(FORWARD, parameters) & has_dropout(BACK, parameters)
+    return found & is_loaded(rule, parameters)
+
+
 @exported
 @kernel(once=lambda real: (NETWORK, SAMPLES, BLOCK, SAMPLES, types.intp, *[BLOCK] * 3, types.intp, real))
 def train_step(net, x, labels, targets, loss, state, rule, work, result, number):
@@ -155,9 +170,7 @@ def train_step(net, x, labels, targets, loss, state, rule, work, result, number)
     numbers_of_rule = vector_of(rule.address, rule.columns, FLOAT64)
     if rule.columns != LENGTH or loss < 0 or loss == CROSS_ENTROPY_OF_LABELS:
         return -STATE_FAULT
-    if (loss > BINARY_CROSS_ENTROPY and not has_loss(loss, parameters_of(net, number))) or not is_loaded(
-        numbers_of_rule, parameters_of(net, number)
-    ):
+    if not is_all_loaded(net, loss, numbers_of_rule, number):
         return -STATE_FAULT
     if state.columns != net.size or state.rows == 0 or state.rows != rows_of_state(numbers_of_rule):
         return -STATE_FAULT
@@ -183,8 +196,8 @@ def train_step(net, x, labels, targets, loss, state, rule, work, result, number)
         return -TARGET_RANGE
     moments, memory = matrix_of(state.address, state.rows, net.size, number), vector_of(work.address, own, number)
     parameters = parameters_of(net, number)
-    goal = Objective(numbers, T, vector_of(0, 0, number), loss, numbers_of_rule[NUMBER])
     numbers_of_rule[STEP] += 1
+    goal = Objective(numbers, T, vector_of(0, 0, number), loss, numbers_of_rule[NUMBER], key_of(numbers_of_rule))
     J, taken = train_step_alone(X, nothing, goal, layers, parameters, moments, memory, numbers_of_rule)
     write(result, J)
     if not taken:

@@ -26,7 +26,7 @@ class Objective(NamedTuple):
     """What a batch of N samples is to learn.
 
     labels int64 (N,) or (0,), rows (N, n) or (0, n): targets, as the loss takes them. weights (N,): what each sample's
-    loss counts, or (0,). loss: its code. number: its own number.
+    loss counts, or (0,). loss: its code. number: its own number. key: of the step's dropout, or 0 (see ``dropout``).
     """
 
     labels: Array
@@ -34,11 +34,12 @@ class Objective(NamedTuple):
     weights: Array
     loss: int
     number: float
+    key: int
 
 
 def objective(real):
     """Return the type of an `Objective`."""
-    return types.NamedTuple((INTEGERS, real[:, ::1], real[::1], types.intp, types.float64), Objective)
+    return types.NamedTuple((INTEGERS, real[:, ::1], real[::1], types.intp, types.float64, types.intp), Objective)
 
 
 def arguments(real):

@@ -70,7 +70,7 @@ def per_sample(X, labels, targets, loss, number, layers, parameters, work, norms
 
     Each thread owns whole samples, and a row of `work`, which holds a room.
     """
-    goal = Objective(labels, targets, vector_at(parameters, 0, 0), loss, number)
+    goal = Objective(labels, targets, vector_at(parameters, 0, 0), loss, number, 0)
     if threads == 1:
         per_sample_share(X, goal, layers, parameters, work, norms, G, 0, 1)
     else:

@@ -15,7 +15,7 @@ from nbfc.kernels import further_updates  # noqa: F401  (they enter the table)
 from nbfc.kernels._addresses import Table
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.dense import columns_of, share_of
-from nbfc.kernels.layers import BIAS_AT, TABLE, WEIGHTS_AT, weights
+from nbfc.kernels.layers import BIAS_AT, N_OUT, TABLE, WEIGHTS_AT, weights
 from nbfc.kernels.per_sample import sum_of_squares
 from nbfc.kernels.updates import (
     ADAM,
@@ -105,14 +105,16 @@ def add_penalties(layers, parameters, state, rule, start, stop):
     l1, l2, most = real(rule[L1]), real(rule[L2]), real(rule[CLIP_VALUE])
     if l1 > real(0) or l2 > real(0):
         for layer in range(layers.shape[0]):
-            for p in range(max(start, layers[layer, WEIGHTS_AT]), min(stop, layers[layer, BIAS_AT])):
-                w = parameters[p]
-                sign = real(1) if w > real(0) else (real(-1) if w < real(0) else real(0))
-                gradient[p] += l2 * w + l1 * sign
+            first, last = max(start, layers[layer, WEIGHTS_AT]), min(stop, layers[layer, BIAS_AT])
+            if first < last:
+                w, g = parameters[first:last], gradient[first:last]
+                for p in range(w.shape[0]):
+                    sign = real(1) if w[p] > real(0) else (real(-1) if w[p] < real(0) else real(0))
+                    g[p] += l2 * w[p] + l1 * sign
     if most > real(0):
-        for p in range(start, stop):
-            g = gradient[p]
-            gradient[p] = most if g > most else (-most if g < -most else g)  # this way round NaN stays NaN
+        g = gradient[start:stop]
+        for p in range(g.shape[0]):
+            g[p] = most if g[p] > most else (-most if g[p] < -most else g[p])  # this way round NaN stays NaN
     return real(0)
 
 
@@ -123,7 +125,7 @@ def shorten(layers, parameters, state, rule, start, stop):
     length = sqrt(sum_of_squares(gradient))
     if length > rule[CLIP_NORM]:
         factor = gradient.dtype.type(rule[CLIP_NORM] / length)
-        for p in range(start, stop):
+        for p in range(gradient.shape[0]):
             gradient[p] *= factor
     return gradient.dtype.type(0)
 
@@ -139,22 +141,24 @@ def project(layers, parameters, state, rule, share, shares):
     """Shorten columns of all W to `max_norm`: a share of each layer's. state[0] is used for the lengths."""
     zero = parameters.dtype.type(0)
     for layer in range(layers.shape[0]):
-        W, sums = weights(layers, parameters, layer), weights(layers, state[0], layer)[0]
-        j0, j1 = columns_of(W.shape[1], share, shares)
-        for j in range(j0, j1):
+        j0, j1 = columns_of(layers[layer, N_OUT], share, shares)
+        W, sums = weights(layers, parameters, layer)[:, j0:j1], weights(layers, state[0], layer)[0, j0:j1]
+        for j in range(sums.shape[0]):
             sums[j] = zero
         for k in range(W.shape[0]):
-            for j in range(j0, j1):
-                sums[j] += W[k, j] * W[k, j]
+            w = W[k]
+            for j in range(sums.shape[0]):
+                sums[j] += w[j] * w[j]
         longest = 0.0
-        for j in range(j0, j1):
+        for j in range(sums.shape[0]):
             length = sqrt(sums[j])
             longest = max(longest, length)
             sums[j] = rule[MAX_NORM] / length if length > rule[MAX_NORM] else 1.0
         if longest > rule[MAX_NORM]:
             for k in range(W.shape[0]):
-                for j in range(j0, j1):
-                    W[k, j] *= sums[j]
+                w = W[k]
+                for j in range(sums.shape[0]):
+                    w[j] *= sums[j]
     return zero
 
 

@@ -15,6 +15,7 @@ from nbfc.kernels.dense import (
     input_gradient_inputs,
     shares_columns,
 )
+from nbfc.kernels.dropout import activation_to_pass, drop, drop_back
 from nbfc.kernels.elementwise import multiply_by_derivative
 from nbfc.kernels.layers import ACTIVATION, INTEGERS, N_IN, N_OUT, TABLE, bias, number_of_parameters, weights
 from nbfc.kernels.losses import loss_rows, objective, weigh
@@ -39,10 +40,14 @@ def forward_and_back(X, order, goal, layers, parameters, room, r, s, place):
         gather(X, order[r:s], inputs(layers, room, place, end))
     rows = inputs(layers, room, place, end) if order.shape[0] > 0 else X[r:s]
     for layer in range(layers.shape[0]):
-        forward_layer(rows, layers, parameters, room, layer, place, end, 0, layers[layer, N_OUT])
+        n_out = layers[layer, N_OUT]
+        forward_layer(rows, layers, parameters, room, layer, place, end, 0, n_out)
+        drop(layers, room, layer, goal.key, r, place, end, 0, n_out)
     take_loss(goal, r, s, layers, room, place)
     for layer in range(layers.shape[0] - 1, 0, -1):
-        back_layer(layers, parameters, room, layer, place, end, False, 0, layers[layer, N_IN])
+        n_in = layers[layer, N_IN]
+        back_layer(layers, parameters, room, layer, goal.key, place, end, False, 0, n_in)
+        drop_back(layers, room, layer - 1, goal.key, r, place, end, 0, n_in)
 
 
 @kernel(once=lambda real: (real[:, ::1], TABLE, real[::1], real[:, ::1], *[types.intp] * 5))
@@ -54,12 +59,15 @@ def forward_layer(rows, layers, parameters, room, layer, place, end, j0, j1):
     forward_outputs(X, W, b, layers[layer, ACTIVATION], Y, j0, j1)
 
 
-@kernel(once=lambda real: (TABLE, real[::1], real[:, ::1], *[types.intp] * 3, types.boolean, *[types.intp] * 2))
-def back_layer(layers, parameters, room, layer, place, end, few, k0, k1):
-    """Fill the gradient at inputs k0 to k1 of a layer above the first, likewise."""
+@kernel(once=lambda real: (TABLE, real[::1], real[:, ::1], *[types.intp] * 4, types.boolean, *[types.intp] * 2))
+def back_layer(layers, parameters, room, layer, key, place, end, few, k0, k1):
+    """Fill the gradient at inputs k0 to k1 of a layer above the first, likewise.
+
+    It is the one before the activation that made these inputs, but where dropout comes between (see `drop_back`).
+    """
     dY, W = gradients(layers, room, layer, place, end), weights(layers, parameters, layer)
     X, dX = outputs(layers, room, layer - 1, place, end), gradients(layers, room, layer - 1, place, end)
-    input_gradient_inputs(dY, W, layers[layer - 1, ACTIVATION], X, dX, few, k0, k1)
+    input_gradient_inputs(dY, W, activation_to_pass(layers, layer - 1, key), X, dX, few, k0, k1)
 
 
 @kernel
@@ -127,6 +135,8 @@ def phase_of_columns(X, order, goal, layers, parameters, room, phase, share, sha
         j0, j1 = columns_of(layers[layer, N_OUT], share, shares)
         rows = inputs(layers, room, 0, N) if order.shape[0] > 0 else X
         forward_layer(rows, layers, parameters, room, layer, 0, N, j0, j1)
+        drop(layers, room, layer, goal.key, 0, 0, N, j0, j1)
     else:
         k0, k1 = columns_of(layers[layer, N_IN], share, shares)
-        back_layer(layers, parameters, room, layer, 0, N, N < FEW_ROWS, k0, k1)
+        back_layer(layers, parameters, room, layer, goal.key, 0, N, N < FEW_ROWS, k0, k1)
+        drop_back(layers, room, layer - 1, goal.key, 0, 0, N, k0, k1)

@@ -19,7 +19,7 @@ Arrays, for P parameters in L layers (see ``layers``), N samples and S = the sum
     X          (N or more, m)     inputs                                                            read
     order      int64 (N,) or (0,) the rows of X that are the batch, in this order; none: X is       read
     goal       Objective          targets, weights and loss (see ``losses``)                        read
-    layers     int64 (L, 6)       the layer table                                                   read
+    layers     int64 (L, 7)       the layer table                                                   read
     parameters (P,)               W and b of all layers                                             updated
     state      (1 + moments, P)   gradient, then the optimizer's moments (see ``updates``)          updated
     work       (size_of_work,)    memory (see ``workspace``)                                        overwritten
@@ -30,6 +30,7 @@ from numba import prange, types
 
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.dense import ROWS_TOGETHER, WHOLE, share_of
+from nbfc.kernels.dropout import key_of
 from nbfc.kernels.layers import N_IN
 from nbfc.kernels.losses import Objective
 from nbfc.kernels.parameters import bias_gradient, pass_of_parameters, weight_gradient
@@ -47,7 +48,7 @@ def train_step(X, order, labels, targets, weights, loss, layers, parameters, sta
     It is not taken where the loss or an updated parameter is not finite: the parameters are then as they were. With
     the rule KEEP there is no update, and state[0] holds the gradient of the mean loss.
     """
-    goal = Objective(labels, targets, weights, loss, rule[NUMBER])
+    goal = Objective(labels, targets, weights, loss, rule[NUMBER], key_of(rule))
     if threads == 1:
         return train_step_alone(X, order, goal, layers, parameters, state, work, rule)
     N = batch_size(X, order)

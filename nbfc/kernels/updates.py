@@ -2,7 +2,7 @@
 
 A rule is a float64 vector, so that one compiled step serves every optimizer: its code, the step's number t ≥ 1, the
 learning rate η, the optimizer's own numbers, the length that each sample's gradient is shortened to, the loss's own
-number, and what ``regularization`` does; 0 is for nothing of the kind.
+number, what ``regularization`` does, and the seed of ``dropout``; 0 is for nothing of the kind.
 ``nbfc.optimizers`` holds the names and makes the vectors.
 """
 
@@ -19,8 +19,8 @@ KEEP, SGD, ADAM = range(3)  # KEEP leaves parameters and gradient as they are
 RMSPROP, ADAGRAD, NADAM, LION = range(3, 7)  # see ``further_updates``
 # Entries of a rule
 CODE, STEP, LEARNING_RATE, FIRST, SECOND, THIRD, FOURTH, CLIP, NUMBER = range(9)
-L1, L2, CLIP_VALUE, CLIP_NORM, MAX_NORM = range(9, 14)
-LENGTH = MAX_NORM + 1
+L1, L2, CLIP_VALUE, CLIP_NORM, MAX_NORM, SEED = range(9, 15)
+LENGTH = SEED + 1
 RULE = types.float64[::1]
 
 
