@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
+
+import numpy as np
 
 from nbfc._checks import choice, whole_number
-from nbfc.kernels.elementwise import ACTIVATIONS
+from nbfc.kernels.elementwise import ACTIVATIONS, FURTHER
+from nbfc.kernels.further_activations import code_of
 
 MOST_WEIGHTS = 10**12  # far beyond any computer's memory, and far within what the kernels' integers count
 
@@ -25,16 +29,14 @@ def check_widths(widths: Sequence[int]) -> tuple[int, ...]:
     return checked
 
 
-def check_activations(activation: str | Sequence[str], output: str, depth: int) -> tuple[str, ...]:
-    """Return the name of each of `depth` layers' activation."""
-    choice("output_activation", output, ACTIVATIONS)
-    if isinstance(activation, str):
-        choice("activation", activation, ACTIVATIONS)
-        return (activation,) * (depth - 1) + (output,)
+def check_activations(activation: Any, output: Any, depth: int) -> tuple[Any, ...]:
+    """Return each of `depth` layers' activation: a name, or a user's function, whose derivative is checked."""
+    _check_activation("output_activation", output)
     if not isinstance(activation, (list, tuple)):
-        raise TypeError(f"activation is {activation!r}: expected a name or a list of names.")
-    for layer, name in enumerate(activation):
-        choice(f"activation[{layer}]", name, ACTIVATIONS)
+        _check_activation("activation", activation)
+        return (activation,) * (depth - 1) + (output,)
+    for layer, one in enumerate(activation):
+        _check_activation(f"activation[{layer}]", one)
     if len(activation) == depth - 1:
         return (*activation, output)
     if len(activation) != depth:
@@ -50,13 +52,54 @@ def check_activations(activation: str | Sequence[str], output: str, depth: int) 
     return tuple(activation)
 
 
-def table_of_layers(widths: Sequence[int], activations: Sequence[str]) -> str:
+def name_of(activation: Any) -> str:
+    """Return an activation's name."""
+    return activation if isinstance(activation, str) else getattr(activation, "__name__", repr(activation))
+
+
+def _check_activation(what: str, activation: Any) -> None:
+    if isinstance(activation, str):
+        choice(what, activation, {**ACTIVATIONS, **FURTHER})
+    elif code_of(activation) is None:
+        raise TypeError(
+            f"{what} is {activation!r}: expected a name, or a function of z compiled by numba.njit that returns the "
+            "activation's value and its derivative; or a list of them."
+        )
+    elif activation not in _CHECKED:
+        _check_derivative(activation)
+        _CHECKED.add(activation)
+
+
+_CHECKED: set[Any] = set()
+
+
+def _check_derivative(activation: Any) -> None:
+    """Raise a ValueError where a function's derivative is not that of its values, in float64.
+
+    It may have kinks, so one in ten of the derivatives may differ.
+    """
+    z, h = np.linspace(-3.97, 4.03, 160), 1e-6
+    found = [activation(float(at)) for at in z]
+    if not all(isinstance(pair, tuple) and len(pair) == 2 for pair in found):
+        raise ValueError(f"{name_of(activation)}(z) returned {found[0]!r}: expected the value and the derivative.")
+    differences = np.array([activation(at + h)[0] - activation(at - h)[0] for at in z]) / (2 * h)
+    derivatives = np.array([pair[1] for pair in found], float)
+    wrong = ~np.isclose(derivatives, differences, rtol=1e-4, atol=1e-6)
+    if wrong.mean() > 0.1:
+        at = int(wrong.argmax())
+        raise ValueError(
+            f"{name_of(activation)} returned the derivative {derivatives[at]:g} at z = {z[at]:g}, where its values "
+            f"change by {differences[at]:g}: expected the derivative of the value."
+        )
+
+
+def table_of_layers(widths: Sequence[int], activations: Sequence[Any]) -> str:
     """Return a table of the layers, their shapes and parameter counts, as text."""
     rows = [("layer", "inputs", "outputs", "activation", "weights", "bias", "parameters")]
     total = 0
     for layer, (n_in, n_out, activation) in enumerate(zip(widths[:-1], widths[1:], activations, strict=True), 1):
         shape, count = f"{n_in} × {n_out}", n_in * n_out + n_out
-        rows.append((str(layer), str(n_in), str(n_out), activation, shape, str(n_out), f"{count:,}"))
+        rows.append((str(layer), str(n_in), str(n_out), name_of(activation), shape, str(n_out), f"{count:,}"))
         total += count
     rows.append(("total", "", "", "", "", "", f"{total:,}"))
     wide = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -4,8 +4,10 @@
 name      variance              for                            source
 ========= ===================== ============================== ==================================================
 he_…      2 / n_in              relu, which halves the signal  He et al., 2015, equation 10
-glorot_…  2 / (n_in + n_out)    tanh, sigmoid                  Glorot and Bengio, 2010, equation 12
-lecun_…   1 / n_in              identity                       LeCun et al., 1998, equation 16
+                                (leaky_relu, elu, gelu, silu)
+glorot_…  2 / (n_in + n_out)    tanh, sigmoid (softplus, and   Glorot and Bengio, 2010, equation 12
+                                functions of one's own)
+lecun_…   1 / n_in              identity, selu                 LeCun et al., 1998, equation 16
 ========= ===================== ============================== ==================================================
 
 Each comes as ``…_normal`` and as ``…_uniform`` (on ± √(3 · variance)). Biases start at zero.
@@ -23,6 +25,7 @@ VARIANCES: dict[str, Callable[[int, int], float]] = {
     "lecun": lambda n_in, n_out: 1 / n_in,
 }
 
+OTHERWISE = "glorot_uniform"
 INITIALIZERS = {f"{name}_{shape}": (name, shape) for name in VARIANCES for shape in ("normal", "uniform")}
 
 FITTING = {
@@ -30,6 +33,12 @@ FITTING = {
     "tanh": "glorot_uniform",
     "sigmoid": "glorot_uniform",
     "identity": "lecun_normal",
+    "leaky_relu": "he_normal",
+    "elu": "he_normal",
+    "selu": "lecun_normal",
+    "gelu": "he_normal",
+    "silu": "he_normal",
+    "softplus": "glorot_uniform",
 }
 
 

@@ -12,12 +12,13 @@ import numpy.typing as npt
 from nbfc import _arrays
 from nbfc._arrays import Array
 from nbfc._checks import choice, seeded
-from nbfc.architecture import check_activations, check_widths, table_of_layers
+from nbfc.architecture import check_activations, check_widths, name_of, table_of_layers
 from nbfc.differentiable import Differentiable
-from nbfc.initializers import FITTING, INITIALIZERS, initial_weights
+from nbfc.initializers import FITTING, INITIALIZERS, OTHERWISE, initial_weights
 from nbfc.kernels import _jit, layers, prediction, step, workspace
 from nbfc.kernels._jit import MOST_THREADS, launch
-from nbfc.kernels.elementwise import ACTIVATIONS
+from nbfc.kernels.elementwise import IDENTITY
+from nbfc.kernels.further_activations import code_of, load_activations
 from nbfc.losses import Custom, Loss, check_targets
 
 _ALL = np.empty(0, np.int64)  # rows, where no others are named
@@ -40,10 +41,12 @@ class MLP(Differentiable):
     widths : sequence of int
         The number of inputs, of each hidden layer's outputs, and of the network's outputs: [64, 128, 10] is one
         hidden layer of 128.
-    activation : {"identity", "relu", "tanh", "sigmoid"} or a list of them
-        Of the hidden layers. A list names one for each hidden layer, or one for each layer with the last for the
-        outputs.
-    output_activation : {"identity", "relu", "tanh", "sigmoid"}
+    activation : str or function, or a list of them
+        Of the hidden layers: "identity", "relu", "tanh", "sigmoid", "leaky_relu", "elu", "selu", "gelu", "silu",
+        "softplus", or a function of your own, compiled by ``numba.njit``, that takes a number z and returns the
+        activation's value and its derivative there, which are compared. A list names one for each hidden layer, or one
+        for each layer with the last for the outputs.
+    output_activation : str or function
         Of the last layer. The losses "cross_entropy" and "binary_cross_entropy" take logits, that is "identity".
     dtype : {"float32", "float64"}
         Of the parameters and of all computation.
@@ -73,8 +76,8 @@ class MLP(Differentiable):
     Raises
     ------
     ValueError
-        If there are fewer than two widths or one is below 1, a name is unknown, or the list of activations has the
-        wrong length.
+        If there are fewer than two widths or one is below 1, a name is unknown, the list of activations has the wrong
+        length, or the derivative of a function of your own is not that of its values.
     TypeError
         If a width is not an integer or a name not a string.
     """
@@ -82,8 +85,8 @@ class MLP(Differentiable):
     def __init__(
         self,
         widths: Sequence[int],
-        activation: str | Sequence[str] = "relu",
-        output_activation: str = "identity",
+        activation: Any = "relu",
+        output_activation: Any = "identity",
         dtype: npt.DTypeLike = "float32",
         seed: int | None = None,
         *,
@@ -99,7 +102,7 @@ class MLP(Differentiable):
         self._allocate()
         for W, name in zip(self.weights, self.activations, strict=True):
             n_in, n_out = W.shape
-            W[:] = initial_weights(initializer or FITTING[name], n_in, n_out, rng)
+            W[:] = initial_weights(initializer or FITTING.get(name, OTHERWISE), n_in, n_out, rng)
         self._input_mean: Array | None = None
         self._input_deviation: Array | None = None
         self.input_names: Sequence[str] | None = None
@@ -107,8 +110,9 @@ class MLP(Differentiable):
 
     def _allocate(self) -> None:
         """Make the flat vector and the views into it."""
-        codes = [ACTIVATIONS[name] for name in self.activations]
+        codes = [code_of(activation) or IDENTITY for activation in self.activations]
         self._layers, size = layers.table(self.widths, codes)
+        load_activations(self._layers, self.dtype)
         self._parameters = _arrays.aligned_zeros(size, self.dtype)
         # As `launch` counts: an operation for four of a step's, to fetch a weight for its use by four rows.
         self._load_of_row = 8 * size
@@ -117,7 +121,7 @@ class MLP(Differentiable):
         self._weights, self._biases = _Views(weights), _Views(biases)
 
     widths = property(attrgetter("_widths"), doc="The number of inputs, then of each layer's outputs; tuple of int.")
-    activations = property(attrgetter("_activations"), doc="Each layer's activation; tuple of str.")
+    activations = property(attrgetter("_activations"), doc="Each layer's activation; tuple of str, or functions.")
     dtype = property(attrgetter("_dtype"), doc="Of parameters and computation; numpy.dtype.")
     input_mean = property(attrgetter("_input_mean"), doc="What `standardize_inputs` subtracts; (n_in,) or None.")
     input_deviation = property(attrgetter("_input_deviation"), doc="What it divides by; (n_in,) or None.")
@@ -292,7 +296,7 @@ class MLP(Differentiable):
         return result
 
     def __repr__(self) -> str:
-        *hidden, last = self.activations
+        *hidden, last = (name_of(activation) for activation in self.activations)
         return f"MLP({list(self.widths)}, activation={hidden}, output_activation={last!r}, dtype='{self.dtype}')"
 
     def __str__(self) -> str:

@@ -22,6 +22,7 @@ from safetensors import safe_open
 from safetensors.numpy import save as to_bytes
 
 from nbfc._arrays import Array
+from nbfc.architecture import name_of
 from nbfc.errors import ModelFormatError
 from nbfc.network import MLP
 
@@ -44,12 +45,19 @@ def save(net: MLP, path: str | os.PathLike[str]) -> None:
     OSError
         If the file cannot be written, or is a folder or a device.
     ValueError
-        If there are not as many `input_names` as inputs, or `class_names` as outputs (two names where that is one).
+        If there are not as many `input_names` as inputs, or `class_names` as outputs (two names where that is one), or
+        an activation is a function of your own.
     TypeError
         If `net` is no MLP.
     """
     if not isinstance(net, MLP):
         raise TypeError(f"net is {net!r}: expected an nbfc.MLP.")
+    for activation in net.activations:
+        if not isinstance(activation, str):
+            raise ValueError(
+                f"the network has the activation {name_of(activation)} of your own: expected named ones, as files hold "
+                "no code. pickle keeps it."
+            )
     tensors = {}
     for layer, (W, b) in enumerate(zip(net.weights, net.biases, strict=True)):
         tensors[_weight(layer)], tensors[_bias(layer)] = W, b

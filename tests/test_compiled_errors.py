@@ -119,10 +119,10 @@ def test_a_table_that_could_be_changed_is_refused(call):
         lambda state: {"moments": state.moments[:0]},
         lambda state: {"moments": np.zeros((3, 5), np.float32)},
         lambda state: {"rule": state.rule[:7]},
-        lambda state: {"rule": state.rule + 1},
+        lambda state: {"rule": state.rule * 30},
         lambda state: {"rule": state.rule * np.nan},
         lambda state: {"loss": 1},
-        lambda state: {"loss": 7},
+        lambda state: {"loss": 200},
     ],
 )
 def test_a_state_whose_arrays_do_not_belong_together(change):

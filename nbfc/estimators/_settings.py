@@ -11,7 +11,7 @@ import numpy as np
 from nbfc._arrays import dtype_of
 from nbfc._checks import choice, real_number, whole_number
 from nbfc.calls import check_callbacks
-from nbfc.kernels.elementwise import ACTIVATIONS
+from nbfc.kernels.elementwise import ACTIVATIONS, FURTHER
 from nbfc.optimizers import SGD, Adam, Optimizer, resolve
 from nbfc.regularization import Regularization
 
@@ -20,7 +20,8 @@ Class = TypeVar("Class", bound=type)
 PARAMETERS = """    hidden_layer_sizes : int or sequence of int
         The number of each hidden layer's outputs.
     activation : str or sequence of str
-        Of the hidden layers: "identity", "logistic" (or "sigmoid"), "tanh", "relu"; a sequence names one for each.
+        Of the hidden layers: "identity", "logistic" (or "sigmoid"), "tanh", "relu"; and beyond scikit-learn what
+        ``nbfc.MLP`` takes. A sequence names one for each.
     solver : {"adam", "sgd", "lbfgs"}
         "lbfgs" is SciPy's L-BFGS-B on all samples at once, the others take a batch a step.
     alpha : float ≥ 0
@@ -126,7 +127,7 @@ class Settings:
     """An estimator's parameters, as nbfc takes them; `optimizer` is None for "lbfgs"."""
 
     hidden: tuple[int, ...]
-    activations: list[str]
+    activations: list[Any]
     optimizer: Optimizer | None
     dtype: np.dtype[Any] | None
     callbacks: Sequence[Any]
@@ -194,12 +195,12 @@ _NUMBERS = (
 )
 
 
-def _activations(given: Any, depth: int) -> list[str]:
-    names = [given] * depth if isinstance(given, str) else list(given)
+def _activations(given: Any, depth: int) -> list[Any]:
+    names = list(given) if isinstance(given, (list, tuple)) else [given] * depth
     if len(names) != depth:
         raise ValueError(f"activation has {len(names)} names: expected one for each of {depth} hidden layers.")
-    options = {**{name: name for name in ACTIVATIONS}, "logistic": "sigmoid"}
-    return [choice("activation", name, options) for name in names]
+    options = {**{name: name for name in (*ACTIVATIONS, *FURTHER)}, "logistic": "sigmoid"}
+    return [choice("activation", name, options) if isinstance(name, str) else name for name in names]
 
 
 def _optimizer(estimator: Any) -> Optimizer | None:

@@ -153,7 +153,7 @@ def hessian_vector(policy: Policy, x: Array, w: Array, v: Array) -> Array:  # ty
     Raises
     ------
     ValueError
-        If a shape does not fit.
+        If a shape does not fit, or the network has an activation other than identity, relu, tanh and sigmoid.
     """
 
 

@@ -22,7 +22,7 @@ from nbfc.kernels.elementwise import IDENTITY, add_second_derivative, multiply_b
 from nbfc.kernels.layers import ACTIVATION, N_IN, N_OUT, TABLE, weights
 from nbfc.kernels.memory import matrix_at
 from nbfc.kernels.multiply import multiply_scale
-from nbfc.kernels.rows import back_layer, forward_layer
+from nbfc.kernels.rows import back_layer, forward_layer, multiply_by_slopes
 from nbfc.kernels.workspace import ROWS, gradients, outputs, rows_of_room
 
 
@@ -64,7 +64,7 @@ def vjp_rows(X, V, layers, parameters, room, Y, dX):
     forward_all(X, layers, parameters, room, Y)
     dY = gradients(layers, room, last, 0, N)
     copy(V, dY)
-    multiply_by_derivative(layers[last, ACTIVATION], Y.reshape(Y.size), dY.reshape(dY.size))
+    multiply_by_slopes(layers, room, last, 0, N, dY)
     for layer in range(last, 0, -1):
         back_layer(layers, parameters, room, layer, 0, 0, N, False, 0, layers[layer, N_IN])
     dY, W = gradients(layers, room, 0, 0, N), weights(layers, parameters, 0)
@@ -88,8 +88,7 @@ def tangents(V, layers, parameters, room):
         if layer > 0:
             source = gradients(layers, room, layer - 1, 0, N)
         multiply_scale(source, weights(layers, parameters, layer), target.dtype.type(1), False, target)
-        Y = outputs(layers, room, layer, 0, N)
-        multiply_by_derivative(layers[layer, ACTIVATION], Y.reshape(Y.size), target.reshape(target.size))
+        multiply_by_slopes(layers, room, layer, 0, N, target)
 
 
 @kernel(once=lambda real: (*[real[:, ::1]] * 3, TABLE, real[::1], real[:, ::1], real[::1], real[:, ::1]))
@@ -154,10 +153,10 @@ def jacobian_row(x, layers, parameters, room, more, J):
         W = weights(layers, parameters, layer)
         target = matrix_at(more, layer % 2 * half, n_out, W.shape[0]) if layer > 0 else J
         if layer == last:
-            y, ones = outputs(layers, room, last, 0, 1)[0], gradients(layers, room, last, 0, 1)[0]
+            ones = gradients(layers, room, last, 0, 1)[0]
             for j in range(n_out):
                 ones[j] = number
-            multiply_by_derivative(layers[last, ACTIVATION], y, ones)
+            multiply_by_slopes(layers, room, last, 0, 1, gradients(layers, room, last, 0, 1))
             for j in range(n_out):
                 for k in range(W.shape[0]):
                     target[j, k] = ones[j] * W[k, j]
@@ -171,9 +170,8 @@ def jacobian_row(x, layers, parameters, room, more, J):
 @kernel
 def multiply_rows_by_derivative(layers, room, layer, rows):
     """Multiply each row by the derivative at a layer's outputs, which are those of one sample."""
-    y = outputs(layers, room, layer, 0, 1)[0]
     for i in range(rows.shape[0]):
-        multiply_by_derivative(layers[layer, ACTIVATION], y, rows[i])
+        multiply_by_slopes(layers, room, layer, 0, 1, rows[i : i + 1])
 
 
 # ---- for Python: samples shared out among threads --------------------------------------------------------------------

@@ -13,7 +13,7 @@ from numba import types
 from nbfc._arrays import Array
 from nbfc.kernels._addresses import Table
 from nbfc.kernels._jit import inlined, kernel
-from nbfc.kernels.elementwise import IDENTITY, SIGMOID, TANH
+from nbfc.kernels.elementwise import IDENTITY, SIGMOID, TANH, is_further
 from nbfc.kernels.layers import ACTIVATION, DROPOUT, TABLE
 from nbfc.kernels.updates import SEED, STEP
 from nbfc.kernels.workspace import gradients, outputs
@@ -47,6 +47,8 @@ def drop(layers, room, layer, key, r, place, end, j0, j1):
 def activation_to_pass(layers, layer, key):
     """Return the activation whose derivative ③ is to include: none that needs more than the sign of its value."""
     activation = layers[layer, ACTIVATION]
+    if is_further(activation):
+        return IDENTITY
     return IDENTITY if drops(layers, layer, key) and activation in (TANH, SIGMOID) else activation
 
 

@@ -1,15 +1,28 @@
 """Activations, and their derivatives written in terms of their values.
 
-An activation is an integer code, so that one compiled step serves every network.
+An activation is an integer code, so that one compiled step serves every network. The activations of most networks are
+here, the others in ``further_activations``, by way of tables.
 """
 
 from numba import types
 
-from nbfc.kernels._jit import kernel
+from nbfc.kernels._addresses import Table
+from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.exponential import exp, tanh
 
 IDENTITY, RELU, TANH, SIGMOID = range(4)
 ACTIVATIONS = {"identity": IDENTITY, "relu": RELU, "tanh": TANH, "sigmoid": SIGMOID}
+FURTHER = {name: code for code, name in enumerate(("leaky_relu", "elu", "selu", "gelu", "silu", "softplus"), 4)}
+OWN = 16  # from here on: users' own
+
+
+def value_arguments(real):
+    """Return the types of what the table's activations take."""
+    return (real[::1],)
+
+
+VALUES = Table("activations", value_arguments)
+call_of_table = VALUES.call
 
 
 @kernel(once=lambda real: (types.intp, real[::1]))
@@ -33,6 +46,8 @@ def activate(activation, y):
     elif activation == SIGMOID:
         for t in range(y.shape[0]):
             y[t] = one / (one + exp(-y[t]))  # exp may overflow to inf: the quotient is then 0, as it should be
+    elif activation > SIGMOID:
+        call_of_table(activation, y)
 
 
 @kernel
@@ -75,3 +90,9 @@ def add_second_derivative(activation, y, along, dy, target):
     elif activation == SIGMOID:
         for t in range(y.shape[0]):
             target[t] += dy[t] * (one - two * y[t]) * along[t]
+
+
+@inlined
+def is_further(activation):
+    """Return whether an activation's derivatives are kept beside its values."""
+    return activation > SIGMOID

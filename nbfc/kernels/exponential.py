@@ -34,28 +34,42 @@ def _exp(x):
     low, high, half, one = real(low), real(high), real(0.5), real(1)
 
     def exp(x):
-        x = high if x > high else x
-        x = low if x < low else x
-        n, r = split(x)
+        below = high if x > high else x
+        n, r = split(low if below < low else below)
         first = whole(n * half)  # 2ⁿ in two factors, neither of which is subnormal or infinite
         return (one + expm1_of_rest(r)) * power_of_two(first) * power_of_two(n - first)
 
     return exp
 
 
+def expm1(x):
+    """Return exp x − 1 where |x| ≤ 80, in compiled code."""
+    raise NotImplementedError("expm1 of nbfc.kernels.exponential is for compiled code")
+
+
+@overload(expm1, inline="always")
+def _expm1(x):
+    """2ⁿ (exp r − 1) + (2ⁿ − 1), in which small x lose nothing."""
+    one = (np.float32 if x == types.float32 else np.float64)(1)
+
+    def expm1(x):
+        n, r = split(x)
+        scale = power_of_two(n)
+        return scale * expm1_of_rest(r) + (scale - one)
+
+    return expm1
+
+
 @overload(tanh, inline="always")
 def _tanh(x):
-    """With e = exp(2|x|) − 1 = 2ⁿ (exp r − 1) + (2ⁿ − 1), in which small x lose nothing: tanh |x| = e / (e + 2)."""
+    """With e = exp(2|x|) − 1: tanh |x| = e / (e + 2)."""
     high = 10 if x == types.float32 else 20  # beyond: 1, but for less than half a unit in the last place
     real = np.float32 if x == types.float32 else np.float64
-    high, one, two = real(high), real(1), real(2)
+    high, two = real(high), real(2)
 
     def tanh(x):
         size = abs(x)
-        size = high if size > high else size
-        n, r = split(two * size)
-        scale = power_of_two(n)
-        e = scale * expm1_of_rest(r) + (scale - one)
+        e = expm1(two * (high if size > high else size))
         return copysign(e / (e + two), x)
 
     return tanh

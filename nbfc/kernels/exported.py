@@ -36,6 +36,10 @@ RATE_FAULT = _fault("the learning rate in the state's rule is negative or NaN")
 V_OUTPUTS = _fault("v has another shape than the outputs: expected (n_out,), or (N, n_out) for x (N, n_in)")
 V_INPUTS = _fault("v has another shape than x: expected a direction for each sample")
 W_OUTPUTS = _fault("w has another shape than the outputs: expected (n_out,), or (N, n_out) for x (N, n_in)")
+NO_SECOND = _fault(
+    "hessian_vector came for an activation whose second derivative is not known: expected identity, relu, tanh or "
+    "sigmoid"
+)
 NO_SAMPLES = _fault("there are no samples: expected at least one, as the mean over the batch needs")
 TARGET_SHAPE = _fault(
     "targets have another shape than the outputs (labels, which are integers, are one for each sample)"

@@ -12,7 +12,8 @@ from numba import types
 from nbfc._arrays import Array, aligned_copy
 from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.exported import NO_ROWS, POLICY_FAULT, SCRATCH_SIZE, X_COLUMNS, Y_PLACE, Y_SHAPE, exported
-from nbfc.kernels.layers import COLUMNS, N_IN, N_OUT, OUTPUTS_AT, WEIGHTS_AT, number_of_parameters
+from nbfc.kernels.further_activations import code_of, load_activations, own_of
+from nbfc.kernels.layers import ACTIVATION, COLUMNS, N_IN, N_OUT, OUTPUTS_AT, WEIGHTS_AT, number_of_parameters
 from nbfc.kernels.memory import matrix_of, quotient, read, rounded, size_of, vector_of, write
 from nbfc.kernels.passed import BLOCK, NETWORK, SAMPLES
 from nbfc.kernels.prediction import predict_row, predict_share, size_of_buffer
@@ -40,13 +41,21 @@ class Policy(NamedTuple):
 
     def __reduce__(self) -> Any:
         """Copy and unpickle to memory as `policy_of` makes it."""
-        return policy_of, tuple(self)
+        return policy_of, (*self, own_of(self.layers))
 
 
-def policy_of(layers: Array, parameters: Array, mean: Array | None, deviation: Array | None) -> Policy:
-    """Return a policy with copies of a network's arrays; the parameters start at a cache line, which is faster."""
+def policy_of(
+    layers: Array, parameters: Array, mean: Array | None, deviation: Array | None, own: dict[int, Any] | None = None
+) -> Policy:
+    """Return a policy with copies of a network's arrays; the parameters start at a cache line, which is faster.
+
+    `own` are users' activations, by the codes that they had in the process which pickled them.
+    """
     scaling = [np.zeros(0) if array is None else array.copy() for array in (mean, deviation)]
-    layers = layers.copy()
+    given, layers = layers, layers.copy()
+    for code, function in (own or {}).items():
+        layers[given[:, ACTIVATION] == code, ACTIVATION] = code_of(function)
+    load_activations(layers, parameters.dtype)
     layers.flags.writeable = False
     return Policy(layers, aligned_copy(parameters), *scaling)
 

@@ -35,6 +35,7 @@ from nbfc.kernels.frozen import (
     policy_of,
     table_of,
 )
+from nbfc.kernels.further_losses import code_of_own, own_loss
 from nbfc.kernels.layers import DROPOUT, N_IN, N_OUT
 from nbfc.kernels.losses import (
     BINARY_CROSS_ENTROPY,
@@ -66,8 +67,9 @@ class State(NamedTuple):
         The network. Steps update its `parameters`.
     moments : (1 + moments, P)
         What the optimizer accumulates, in rows 1 and 2 (see ``nbfc.kernels.updates``). Row 0 is for steps' own use.
-    rule : float64 (8,)
-        The optimizer's numbers; entry ``nbfc.jit.LEARNING_RATE`` may be changed between steps.
+    rule : float64 (LENGTH,)
+        The optimizer's numbers and others (see ``nbfc.kernels.updates``); entry ``nbfc.jit.LEARNING_RATE`` may be
+        changed between steps.
     loss : int
         The loss's code.
     work : (size,)
@@ -82,11 +84,15 @@ class State(NamedTuple):
 
     def __reduce__(self) -> Any:
         """Copy and unpickle to memory as `state_of` makes it."""
-        return state_of, (*self[:-1], self.work.size)
+        return state_of, (*self[:-1], self.work.size, own_loss(self.loss))
 
 
-def state_of(policy: Policy, moments: Array, rule: Array, loss: int, size: int) -> State:
-    """Return a state with copies of a trainer's arrays, and so many entries of memory for steps."""
+def state_of(policy: Policy, moments: Array, rule: Array, loss: int, size: int, own: Any = None) -> State:
+    """Return a state with copies of a trainer's arrays, and so many entries of memory for steps.
+
+    `own` is the user's loss, whose code is another one in each process.
+    """
+    loss = loss if own is None else code_of_own(own) or loss
     load_dropout(policy.layers, moments.dtype)
     LOSS_TABLE.load(loss, moments.dtype)
     load(rule, moments.dtype)

@@ -171,3 +171,8 @@ def code_of_own(function: Any) -> int | None:
         LOSS_TABLE.add(code, ByAddress(numba.njit(own_loss, error_model="numpy", nogil=True), arguments))
         _own[function] = code
     return _own[function]
+
+
+def own_loss(code: int) -> Any:
+    """Return the user's function of a code in this process, or None."""
+    return next((function for function, number in _own.items() if number == code), None)

@@ -16,10 +16,11 @@ from nbfc.kernels.dense import (
     shares_columns,
 )
 from nbfc.kernels.dropout import activation_to_pass, drop, drop_back
-from nbfc.kernels.elementwise import multiply_by_derivative
+from nbfc.kernels.elementwise import IDENTITY, is_further, multiply_by_derivative
+from nbfc.kernels.further_activations import activate_with_slopes
 from nbfc.kernels.layers import ACTIVATION, INTEGERS, N_IN, N_OUT, TABLE, bias, number_of_parameters, weights
 from nbfc.kernels.losses import loss_rows, objective, weigh
-from nbfc.kernels.workspace import batch_size, gradients, inputs, losses, outputs
+from nbfc.kernels.workspace import batch_size, gradients, inputs, losses, outputs, slopes
 
 SMALL = 2**18  # products of numbers that one thread takes as soon as two; to fetch a weight counts for eight
 
@@ -56,7 +57,17 @@ def forward_layer(rows, layers, parameters, room, layer, place, end, j0, j1):
     W, b = weights(layers, parameters, layer), bias(layers, parameters, layer)
     Y = outputs(layers, room, layer, place, end)
     X = outputs(layers, room, layer - 1, place, end) if layer > 0 else rows
-    forward_outputs(X, W, b, layers[layer, ACTIVATION], Y, j0, j1)
+    activation = layers[layer, ACTIVATION]
+    if not is_further(activation):
+        forward_outputs(X, W, b, activation, Y, j0, j1)
+        return
+    forward_outputs(X, W, b, IDENTITY, Y, j0, j1)
+    D = slopes(layers, room, layer, place, end)
+    if j1 - j0 == Y.shape[1]:
+        activate_with_slopes(activation, Y.reshape(Y.size), D.reshape(D.size))
+    else:
+        for i in range(Y.shape[0]):
+            activate_with_slopes(activation, Y[i, j0:j1], D[i, j0:j1])
 
 
 @kernel(once=lambda real: (TABLE, real[::1], real[:, ::1], *[types.intp] * 4, types.boolean, *[types.intp] * 2))
@@ -68,6 +79,29 @@ def back_layer(layers, parameters, room, layer, key, place, end, few, k0, k1):
     dY, W = gradients(layers, room, layer, place, end), weights(layers, parameters, layer)
     X, dX = outputs(layers, room, layer - 1, place, end), gradients(layers, room, layer - 1, place, end)
     input_gradient_inputs(dY, W, activation_to_pass(layers, layer - 1, key), X, dX, few, k0, k1)
+    if is_further(layers[layer - 1, ACTIVATION]):
+        D = slopes(layers, room, layer - 1, place, end)
+        for i in range(dX.shape[0]):
+            multiply(D[i, k0:k1], dX[i, k0:k1])
+
+
+@kernel
+def multiply_by_slopes(layers, room, layer, place, end, dY):
+    """dY ← dY · activation′ at a layer's outputs, which are at place to end of a room."""
+    activation = layers[layer, ACTIVATION]
+    if is_further(activation):
+        D = slopes(layers, room, layer, place, end)
+        multiply(D.reshape(D.size), dY.reshape(dY.size))
+    else:
+        Y = outputs(layers, room, layer, place, end)
+        multiply_by_derivative(activation, Y.reshape(Y.size), dY.reshape(dY.size))
+
+
+@kernel
+def multiply(factors, values):
+    """Multiply values by factors, entry by entry."""
+    for t in range(values.shape[0]):
+        values[t] *= factors[t]
 
 
 @kernel
@@ -87,7 +121,7 @@ def take_loss(goal, r, s, layers, room, place):
     J = losses(layers, room, place, end)
     loss_rows(goal.loss, goal.number, Y, goal.labels[r:s], goal.rows[r:s], J, dY)
     weigh(goal.weights[r:s], J, dY)
-    multiply_by_derivative(layers[last, ACTIVATION], Y.reshape(Y.size), dY.reshape(dY.size))
+    multiply_by_slopes(layers, room, last, place, end, dY)
 
 
 # ---- columns: phase 0 gathers rows, 1 to L are the layers forward, L + 1 is the loss, the rest are ③ of L to 2 -------

@@ -3,11 +3,13 @@
 One flat array, for P parameters in L layers (see ``layers``), N samples of m inputs, and S outputs of all layers::
 
     parts   for each, where the batch is cut into several: its gradient (P,) and its mean loss
-    rooms   for each thread, or one for all where the batch is whole: (2 S + 1 + m, C)
+    rooms   for each thread, or one for all where the batch is whole: (2 S + 1 + m, C), or (3 S + 1 + m, C) where a
+            layer's derivatives are kept
     flag    one entry: NaN where a parameter overflowed
 
 A room has place for the C rows of a part, or for all N. In its flat memory a layer's outputs lie at C · OUTPUTS_AT,
-their gradients C · S further on, then the samples' losses, and last the inputs, where they have to be gathered.
+their gradients C · S further on, then the samples' losses, the inputs, where they have to be gathered, and last the
+derivatives of activations that cannot be told from their values.
 """
 
 from numba.extending import register_jitable
@@ -15,7 +17,8 @@ from numba.extending import register_jitable
 from nbfc._arrays import Array
 from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.dense import WHOLE
-from nbfc.kernels.layers import N_IN, N_OUT, OUTPUTS_AT, number_of_parameters
+from nbfc.kernels.elementwise import SIGMOID
+from nbfc.kernels.layers import ACTIVATION, N_IN, N_OUT, OUTPUTS_AT, number_of_parameters
 from nbfc.kernels.memory import matrix_at, vector_at
 
 ROWS = 256  # rows that are taken through the network at a time: enough to make up for copying panels of weights
@@ -97,8 +100,19 @@ def inputs(layers, room, r, s):
 
 @register_jitable
 def rows_of_room(layers: Array) -> int:
-    """Return 2 S + 1 + m: how many numbers each sample takes."""
-    return 2 * all_outputs(layers) + 1 + layers[0, N_IN]  # type: ignore[no-any-return]
+    """Return 2 S + 1 + m, or 3 S + 1 + m: how many numbers each sample takes."""
+    parts = 2
+    for layer in range(layers.shape[0]):
+        if layers[layer, ACTIVATION] > SIGMOID:
+            parts = 3
+    return parts * all_outputs(layers) + 1 + layers[0, N_IN]  # type: ignore[no-any-return]
+
+
+@inlined
+def slopes(layers, room, layer, r, s):
+    """Return rows r to s of the derivatives of a layer's activation, (C, n_out), where they are kept."""
+    start = room.shape[1] * (2 * all_outputs(layers) + 1 + layers[0, N_IN] + layers[layer, OUTPUTS_AT])
+    return matrix_at(room, start + r * layers[layer, N_OUT], s - r, layers[layer, N_OUT])
 
 
 @register_jitable
