@@ -11,11 +11,16 @@ import warnings
 
 import numpy as np
 from by_numpy import EPSILON, MOMENTS, RATE, by_numpy
+from estimators import epochs
 
 
 def of_nbfc(work):
     import nbfc
 
+    if work.estimator:
+        import nbfc.estimators
+
+        return epochs(nbfc.estimators, work.estimator, work.dtype)
     X, y, parameters = work.data()
     net = nbfc.MLP(work.widths, activation=work.activation, dtype=work.dtype)
     for layer, (W, b) in enumerate(parameters):
@@ -160,9 +165,12 @@ def of_jax(work):
 
 def of_sklearn(work):
     """Give many epochs of one batch to one call, since a call's own checks cost far more than a small step."""
+    from sklearn import neural_network
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPClassifier, MLPRegressor
 
+    if work.estimator:
+        return epochs(neural_network, work.estimator, work.dtype)
     if len(work.widths) < 3:
         raise NotImplementedError("no network without a hidden layer")
     X, y, parameters = work.data()

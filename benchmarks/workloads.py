@@ -10,7 +10,8 @@ class Workload:
     """One training step on a batch, or (without an optimizer) one prediction of a batch.
 
     With `inside`, nbfc predicts inside compiled code, beside loops written by hand there. The others do not offer that:
-    they are called from Python.
+    they are called from Python. With `estimator`, a data set of ``estimators.py``, it is an epoch of the estimator with
+    scikit-learn's default parameters, by nbfc's and by scikit-learn's own class.
     """
 
     name: str
@@ -21,6 +22,7 @@ class Workload:
     activation: str = "relu"
     dtype: str = "float32"
     inside: bool = False
+    estimator: str = ""
 
     @property
     def weights(self):
@@ -73,6 +75,10 @@ WORKLOADS = [
     Workload("predict 4096, mnist", MNIST, 4096),
     Workload("predict 1024, wide", WIDE, 1024),
     Workload("predict 4096, wide", WIDE, 4096),
+    Workload("epoch, digits", (64, 100, 10), 1797, "cross_entropy", "adam", dtype="float64", estimator="digits"),
+    Workload("epoch, cancer", (30, 100, 1), 569, "", "adam", dtype="float64", estimator="breast cancer"),
+    Workload("epoch, diabetes", (10, 100, 1), 442, "mse", "adam", dtype="float64", estimator="diabetes"),
+    Workload("epoch, synthetic", (50, 100, 1), 100_000, "", "adam", dtype="float64", estimator="synthetic"),
 ]
 
 
