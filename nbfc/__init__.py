@@ -3,6 +3,7 @@
 from nbfc import callbacks, datasets, jit, kernels, losses, schedules
 from nbfc.errors import DivergenceError, ModelFormatError
 from nbfc.history import Epoch, History
+from nbfc.lbfgs import fit_lbfgs
 from nbfc.learning_rates import LearningRates, find_learning_rate
 from nbfc.network import MLP
 from nbfc.optimizers import SGD, Adagrad, Adam, AdamW, Lion, Nadam, RMSprop
@@ -33,6 +34,7 @@ __all__ = [
     "datasets",
     "find_learning_rate",
     "fit",
+    "fit_lbfgs",
     "jit",
     "kernels",
     "load",

@@ -70,7 +70,10 @@ class Differentiable:
         """
         loss = resolve(loss)
         X, y = self._batch(X, y, loss)
-        weights = check_weights(sample_weight, len(X), self._dtype)
+        return self._loss_and_gradient(X, y, check_weights(sample_weight, len(X), self._dtype), loss)
+
+    def _loss_and_gradient(self, X: Array, y: Array, weights: Array, loss: Loss) -> tuple[float, Array]:
+        """`loss_and_gradient` for what `_batch` and `check_weights` return."""
         state = _arrays.aligned_zeros((1, self._parameters.size), self._dtype)
         rule = np.zeros(LENGTH)
         rule[CODE], rule[NUMBER] = KEEP, loss.number

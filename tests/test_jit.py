@@ -148,7 +148,7 @@ assert not numba.np.ufunc.parallel._is_initialized
 
 ORDER = [
     ("__main__", "commands", "estimators"),
-    ("learning_rates",),
+    ("lbfgs", "learning_rates"),
     ("training", "serialization", "tables"),
     ("callbacks", "calls"),
     ("trainer",),

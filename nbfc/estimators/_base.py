@@ -16,6 +16,7 @@ from nbfc._arrays import Array
 from nbfc.estimators._settings import Settings, check_settings
 from nbfc.estimators._steps import Goal, TrainedBySteps, normalised
 from nbfc.history import History
+from nbfc.lbfgs import minimized
 from nbfc.network import MLP
 from nbfc.weighting import check_weights
 
@@ -125,32 +126,18 @@ class BaseMLP(TrainedBySteps, BaseEstimator):
 
     def _fit_by_lbfgs(self, X: Array, targets: Array, weights: Array | None) -> None:
         """Minimise the loss and the penalty over all samples by SciPy's L-BFGS-B."""
-        from scipy.optimize import minimize
-
         net, goal = self.net_, self._goal
         X, targets = net._batch(X, targets, goal.loss)
         counted, totals = normalised(weights, goal.count, np.zeros(1, np.intp), len(X))
-        weights_of_samples = counted if len(counted) else None
-        l2 = self.alpha / totals[0]
-        is_weight = np.concatenate(
-            [np.repeat([1.0, 0.0], [W.size, b.size]) for W, b in zip(net.weights, net.biases, strict=True)]
-        )
-
-        def value_and_gradient(theta: Array) -> tuple[float, Array]:
-            net.parameters = theta
-            value, gradient = net.loss_and_gradient(X, targets, goal.loss, sample_weight=weights_of_samples)
-            return value / goal.divisor + l2 * self._penalty(), gradient + l2 * is_weight * theta
-
         options = {"maxfun": self.max_fun, "maxiter": self.max_iter, "gtol": self.tol}
-        start = net.parameters.astype(np.float64)
-        result = minimize(value_and_gradient, start, method="L-BFGS-B", jac=True, options=options)
+        l2 = float(self.alpha / totals[0])
+        result = minimized(net, X, targets, goal.loss, counted, l2, goal.divisor, **options)
         if result.status != 0:
             warnings.warn(
                 f"lbfgs ended with: {result.message}. More iterations (max_iter) or scaled data may help.",
                 ConvergenceWarning,
                 stacklevel=4,
             )
-        net.parameters = result.x
         self.n_iter_, self.loss_ = int(min(result.nit, self.max_iter)), float(result.fun)
 
     def _outputs(self, X: Any) -> Array:
