@@ -74,17 +74,17 @@ _CHECKED: set[Any] = set()
 
 
 def _check_derivative(activation: Any) -> None:
-    """Raise a ValueError where a function's derivative is not that of its values, in float64.
+    """Raise a ValueError where a function's derivative is not that of its values.
 
-    It may have kinks, so one in ten of the derivatives may differ.
+    It may have kinks, so one in ten of the derivatives may differ, and it may compute in float32.
     """
-    z, h = np.linspace(-3.97, 4.03, 160), 1e-6
+    z, h = np.linspace(-3.97, 4.03, 160), 1e-3
     found = [activation(float(at)) for at in z]
     if not all(isinstance(pair, tuple) and len(pair) == 2 for pair in found):
         raise ValueError(f"{name_of(activation)}(z) returned {found[0]!r}: expected the value and the derivative.")
     differences = np.array([activation(at + h)[0] - activation(at - h)[0] for at in z]) / (2 * h)
     derivatives = np.array([pair[1] for pair in found], float)
-    wrong = ~np.isclose(derivatives, differences, rtol=1e-4, atol=1e-6)
+    wrong = ~np.isclose(derivatives, differences, rtol=1e-2, atol=1e-3 * np.abs(differences).max())
     if wrong.mean() > 0.1:
         at = int(wrong.argmax())
         raise ValueError(

@@ -122,13 +122,25 @@ class Trainer:
         self._regularization.enter(self._rule)
         if noise_multiplier > 0 and (self._rule[CLIP_NORM] or self._rule[MAX_NORM]):
             raise ValueError("noise_multiplier comes with clip_norm or max_norm: expected it without, as in DP-SGD.")
-        self._layers = self._regularization.table(net._layers)
+        self._load()
         if self._layers[:, DROPOUT].any():
             self._rule[SEED] = self._rng.integers(1, 2**53)
-        load(self._rule, net.dtype)
-        load_dropout(self._layers, net.dtype)
         self._state = _arrays.aligned_zeros((rows_of_state(self._rule), net.parameters.size), net.dtype)
         self._work, self._samples = net._workspace(1), 1
+
+    def _load(self) -> None:
+        """Make the table of layers with the dropout, and load what steps need, in this process."""
+        self._layers = self._regularization.table(self._net._layers)
+        load(self._rule, self._net.dtype)
+        load_dropout(self._layers, self._net.dtype)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_layers"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore what only this process knows: the codes of users' functions, and addresses."""
+        vars(self).update(state)
+        self._load()
 
     net = property(attrgetter("_net"), doc="The network that steps update.")
     loss = property(attrgetter("_loss"), doc="The loss.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -55,10 +55,11 @@ def relative_weights(sample_weight: Any, class_weight: Any, y: Array, n_out: int
         if y.ndim != 1:
             raise ValueError("class_weight came for targets that are no labels: expected labels, integers (N,).")
         weights = weights * _of_classes(class_weight, y, n_out)[y]
-    mean = weights.mean()
-    if not mean > 0:
+    most = weights.max()
+    if not most > 0:
         raise ValueError("all weights of the samples are zero: expected one above, as nothing is learned otherwise.")
-    return _arrays.normal(weights / mean, dtype)
+    weights = weights / most  # whose sum cannot overflow
+    return _arrays.normal(weights / weights.mean(), dtype)
 
 
 def _of_classes(class_weight: Any, y: Array, n_out: int) -> Array:
@@ -70,9 +71,9 @@ def _of_classes(class_weight: Any, y: Array, n_out: int) -> Array:
         raise TypeError(f"class_weight is {class_weight!r}: expected 'balanced', or a dict of classes' weights.")
     weights = np.ones(n_out)
     for label, weight in class_weight.items():
-        if label not in range(n_out):
+        if not isinstance(label, Integral) or label not in range(n_out):
             raise ValueError(f"class_weight names the class {label!r}: expected labels from 0 to {n_out - 1}.")
         if not isinstance(weight, Real) or not 0 <= float(weight) < float("inf"):
             raise ValueError(f"class_weight[{label!r}] is {weight!r}: expected a finite number from 0.")
-        weights[label] = weight
+        weights[int(label)] = weight
     return weights

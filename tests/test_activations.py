@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numba import njit
+from numba.core.errors import TypingError
 
 import nbfc
 from nbfc.kernels.elementwise import FURTHER
@@ -122,6 +123,7 @@ OTHER = """
 import pickle, sys
 import numpy as np, nbfc
 from numba import njit
+from numba.core.errors import TypingError
 @njit
 def first(z):
     return z, 1.0
@@ -139,6 +141,40 @@ def test_functions_of_ones_own_go_to_other_processes(rng):
     net, X = nbfc.MLP([3, 8, 2], squared, seed=0), rng.standard_normal((6, 3))
     data = pickle.dumps((net.freeze(), net, X, net.predict(X)))
     subprocess.run([sys.executable, "-c", OTHER], input=data, check=True, timeout=300)
+
+
+CACHED = """
+import numpy as np, nbfc
+from nbfc.kernels.further_activations import VALUES
+nbfc.MLP([3, 4, 1], "gelu")
+stats = VALUES._kernels[7].dispatcher.stats
+print("loaded" if stats.cache_hits else "compiled")
+"""
+
+
+def test_they_are_kept_on_disk(python, tmp_path):
+    assert python(CACHED, NUMBA_CACHE_DIR=str(tmp_path / "cache")).split() == ["compiled"]
+    assert python(CACHED, NUMBA_CACHE_DIR=str(tmp_path / "cache")).split() == ["loaded"]
+
+
+def test_policies_with_functions_of_ones_own_are_no_globals():
+    policy = nbfc.MLP([3, 4, 1], squared, seed=0).freeze()
+
+    @njit
+    def user(x):
+        return nbfc.jit.predict(policy, x)
+
+    with pytest.raises(TypingError, match="an activation of your own came to compiled code as a global"):
+        user(np.zeros(3))
+
+
+@njit
+def single_precision(z):
+    return np.float32(z), np.float32(1)
+
+
+def test_a_function_may_compute_in_float32(dtype):
+    assert single(single_precision, dtype).predict([[0.5]]) == 0.5
 
 
 def test_files_hold_no_functions(tmp_path):

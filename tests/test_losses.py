@@ -1,6 +1,7 @@
 """Losses per sample: values and gradient rows against the oracle, stability, and refused targets."""
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import naive
 import numpy as np
@@ -117,9 +118,44 @@ def test_a_loss_of_ones_own(dtype, rng):
 def test_a_gradient_that_is_not_that_of_the_values_is_refused(use, rng):
     net = nbfc.MLP([4, 4], seed=0)
     before = net.parameters.copy()
-    with pytest.raises(ValueError, match=r"wrong wrote .* to dy\[0\] .* but its values change by"):
+    with pytest.raises(ValueError, match=r"custom loss wrong wrote .* to dy\[0\] .* but its values change by"):
         use(net, rng.random((9, 4)), rng.random((9, 4)), losses.Custom(wrong))
     assert np.array_equal(net.parameters, before)
+
+
+@njit
+def raising(y, t, dy):
+    if t[0] > 5:
+        raise ValueError("mine")
+    return fourth_power(y, t, dy)
+
+
+def test_what_a_loss_raises_is_no_loss_for_any_number_of_threads(threads, rng):
+    X, y = rng.random((400, 5)), rng.random((400, 2))
+    for count in (1, 2):
+        threads(count)
+        net = nbfc.MLP([5, 9, 2], seed=0)
+        trainer = nbfc.Trainer(net, losses.Custom(raising), "adam")
+        trainer.step(X, y)
+        before, spoiled = net.parameters.copy(), y + 9 * (np.arange(400) == 300)[:, None]
+        with pytest.raises(nbfc.DivergenceError, match="the loss is nan at step 2"):
+            trainer.step(X, spoiled)
+        assert np.array_equal(net.parameters, before)
+        assert trainer.steps == 1
+
+
+def test_losses_made_by_many_threads_have_codes_of_their_own():
+    def make(k):
+        @njit
+        def loss(y, t, dy):
+            dy[:] = k
+            return k * y.sum()
+
+        return losses.Custom(loss)
+
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(make, range(8)))
+    assert len({loss.code for loss in made}) == 8
 
 
 @pytest.mark.parametrize("value", [np.sin, "mse", lambda y, t, dy: 0.0])

@@ -61,6 +61,8 @@ def test_weights_of_a_fit_are_in_proportion(dtype, rng):
     assert some == fitted(sample_weight=4 * balanced[y]) != fitted()
     assert some == fitted(class_weight="balanced") == fitted(class_weight=dict(enumerate(balanced)))
     assert fitted(class_weight={0: 2}) == fitted(sample_weight=1 + (y == 0)) == fitted(class_weight={np.int64(0): 2.0})
+    assert fitted(class_weight={True: 2}) == fitted(class_weight={1: 2}) != fitted()
+    assert fitted(sample_weight=np.full(50, 1e308)) == fitted()
     half = rng.random(50)
     assert fitted(sample_weight=half, class_weight={1: 3}) == fitted(sample_weight=half * (1 + 2 * (y == 1)))
 
@@ -87,6 +89,7 @@ def test_steps_with_weights_are_those_of_a_fit(rng):
         ({"sample_weight": np.zeros(6)}, ValueError, "all weights of the samples are zero"),
         ({"class_weight": {0: 0, 1: 0, 2: 0}}, ValueError, "all weights of the samples are zero"),
         ({"class_weight": {3: 1}}, ValueError, "class_weight names the class 3: expected labels from 0 to 2"),
+        ({"class_weight": {1.0: 1}}, ValueError, "class_weight names the class 1.0"),
         ({"class_weight": {"a": 1}}, ValueError, "class_weight names the class 'a'"),
         ({"class_weight": {1: -1}}, ValueError, r"class_weight\[1\] is -1: expected a finite number from 0"),
         ({"class_weight": {1: "2"}}, ValueError, r"class_weight\[1\] is '2'"),

@@ -14,8 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from nbfc._arrays import Array
 from nbfc.estimators._settings import Settings, check_settings
-from nbfc.estimators._steps import Goal, TrainedBySteps, normalised
-from nbfc.history import History
+from nbfc.estimators._steps import RECORDS, Goal, TrainedBySteps, normalised
 from nbfc.lbfgs import minimized
 from nbfc.network import MLP
 from nbfc.weighting import check_weights
@@ -78,31 +77,49 @@ class BaseMLP(TrainedBySteps, BaseEstimator):
         settings = check_settings(self)
         first = not hasattr(self, "net_") or not (self.warm_start or incremental)
         X, y = self._check(X, y, first=first, incremental=incremental)
-        weights = self._sample_weights(sample_weight, y)
+        weights = self._sample_weights(sample_weight, y, len(X))
         rng = check_random_state(self.random_state)
-        targets, n_outputs, self._goal = self._targets(y)
+        targets, n_outputs, goal = self._targets(y)
+        widths = (X.shape[1], *settings.hidden, n_outputs)
         if first:
-            self._start([X.shape[1], *settings.hidden, n_outputs], settings, settings.dtype or X.dtype, rng)
-        elif list(self.net_.widths) != [X.shape[1], *settings.hidden, n_outputs]:
-            raise ValueError(f"the network has widths {self.net_.widths}: expected data and hidden layers like it.")
+            self._start(widths, settings, settings.dtype or X.dtype, rng)
+        else:
+            self._check_network(widths, settings)
+        self._goal, self.out_activation_ = goal, goal.activation
         if settings.optimizer is None:
             self._fit_by_lbfgs(X, targets, weights)
         else:
             self._fit_by_steps(X, y, targets, weights, settings, rng, incremental=incremental)
         return self
 
-    def _sample_weights(self, sample_weight: Any, y: Array) -> Array | None:
+    def _check_network(self, widths: tuple[int, ...], settings: Settings) -> None:
+        """Raise a ValueError where the network, which is to go on learning, is another than the parameters say."""
+        net, activations = self.net_, (*settings.activations, "identity")
+        for what, has, wanted in (
+            ("widths", net.widths, widths),
+            ("activations", net.activations, activations),
+            ("dtype", net.dtype, settings.dtype or net.dtype),
+        ):
+            if has != wanted:
+                raise ValueError(
+                    f"the network has {what} {has}, data and parameters have {wanted}: expected the same, as it goes "
+                    "on learning."
+                )
+
+    def _sample_weights(self, sample_weight: Any, y: Array, samples: int) -> Array | None:
         """Return weights, float64 (N,), or None."""
         if sample_weight is None:
             return None
         if isinstance(sample_weight, (int, float)):  # as scikit-learn takes it
-            sample_weight = np.full(len(y), float(sample_weight))
-        weights = check_weights(sample_weight, len(y), np.dtype(np.float64))
-        if not weights.sum() > 0:
+            sample_weight = np.full(samples, float(sample_weight))
+        weights = check_weights(sample_weight, samples, np.dtype(np.float64))
+        if not weights.any():
             raise ValueError("sample_weight is zero for all samples: expected one above, as nothing is learned else.")
         return weights
 
-    def _start(self, widths: list[int], settings: Settings, dtype: np.dtype[Any], rng: np.random.RandomState) -> None:
+    def _start(
+        self, widths: tuple[int, ...], settings: Settings, dtype: np.dtype[Any], rng: np.random.RandomState
+    ) -> None:
         """Make a network with the initial weights that scikit-learn draws."""
         self.net_ = MLP(widths, [*settings.activations, "identity"], dtype=dtype, seed=0)
         names = [*settings.activations, settings.activations[-1] if settings.activations else "identity"]
@@ -111,16 +128,9 @@ class BaseMLP(TrainedBySteps, BaseEstimator):
             self.net_.weights[layer] = rng.uniform(-bound, bound, (n_in, n_out))
             self.net_.biases[layer] = rng.uniform(-bound, bound, n_out)
         self.n_layers_, self.n_outputs_ = len(widths), widths[-1]
-        self.n_iter_ = self.t_ = self._without_improvement = 0
-        self.converged_ = False
-        self.out_activation_ = self._goal.activation
-        self.loss_curve_: list[float] = []
-        self.history_ = History()
-        stopping = self.early_stopping
-        self.validation_scores_: list[float] | None = [] if stopping else None
-        self.best_validation_score_ = -np.inf if stopping else None
-        self.best_loss_ = None if stopping else np.inf
-        self._best, self._trainer = self.net_.parameters.copy(), None
+        self.n_iter_, self.t_, self._trainer = 0, 0, None
+        for name in RECORDS:
+            self.__dict__.pop(name, None)
 
     # ---- all samples at once -----------------------------------------------------------------------------------------
 

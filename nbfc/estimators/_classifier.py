@@ -112,12 +112,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         rows = self._binarizer.transform(y).astype(np.float64)
         return rows, rows.shape[1], Goal(BinaryCrossEntropy(), float(rows.shape[1]), 1.0, "logistic")
 
-    def _sample_weights(self, sample_weight: Any, y: Array) -> Array | None:
-        weights = super()._sample_weights(sample_weight, y)
+    def _sample_weights(self, sample_weight: Any, y: Array, samples: int) -> Array | None:
+        weights = super()._sample_weights(sample_weight, y, samples)
         if self.class_weight is None:
             return weights
         of_classes = compute_sample_weight(self.class_weight, y)
-        return super()._sample_weights(of_classes if weights is None else weights * of_classes, y)
+        return super()._sample_weights(of_classes if weights is None else weights * of_classes, y, samples)
 
     def _stratifies(self) -> bool:
         return self.n_outputs_ == 1
@@ -132,7 +132,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         positive = outputs > 0
         if self._takes_rows():
             return positive.astype(self.classes_.dtype)
-        return self.classes_[positive[:, 0].astype(int)]  # type: ignore[no-any-return]
+        return self.classes_[np.minimum(positive[:, 0], len(self.classes_) - 1).astype(int)]  # type: ignore[no-any-return]
 
     def predict(self, X: Any) -> Array:
         """Return the classes (N,), or rows of zeros and ones (N, n) where samples may have several labels."""

@@ -82,13 +82,13 @@ ATTRIBUTES = """    net_ : nbfc.MLP
     loss_ : float
         In the last epoch, with the penalty.
     best_loss_ : float or None
-        The lowest; None with `early_stopping`.
+        The lowest; None with `early_stopping`. Not for "lbfgs".
     loss_curve_ : list of float
         The loss of each epoch; not for "lbfgs".
     validation_scores_ : list of float or None
-        With `early_stopping`.
+        With `early_stopping`. Not for "lbfgs".
     best_validation_score_ : float or None
-        With `early_stopping`.
+        With `early_stopping`. Not for "lbfgs".
     n_iter_ : int
         Epochs in the last call of `fit`.
     t_ : int

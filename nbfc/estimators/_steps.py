@@ -24,6 +24,7 @@ from nbfc.trainer import Trainer
 
 AUTO = 200  # samples a step
 LEAST_RATE = 1e-6  # where "adaptive" stops
+RECORDS = ("loss_curve_", "history_", "validation_scores_", "best_validation_score_", "best_loss_", "converged_")
 
 
 @dataclass
@@ -114,15 +115,20 @@ class TrainedBySteps:
         incremental: bool,
     ) -> None:
         """Train for up to `max_iter` epochs, or for one."""
-        if incremental and self.converged_:
+        if incremental and getattr(self, "converged_", False) and self.early_stopping:
             return
-        if self._trainer is None or not incremental:
+        if self._trainer is None or not incremental or not self._fits(self._trainer, settings):
             assert settings.optimizer is not None
             # Its alpha is for one sample: in a step it is divided by their number.
             options: dict[str, Any] = {"regularization": settings.regularization}
             if self.dropout:
                 options["seed"] = int(rng.randint(2**31))
             self._trainer = Trainer(self.net_, self._goal.loss, settings.optimizer, **options)
+        if not hasattr(self, "history_"):
+            self.loss_curve_, self.history_, self.validation_scores_ = [], History(), None
+            self._start_stopping()
+        if self.early_stopping != (self.validation_scores_ is not None):
+            self._start_stopping()
         held_out = None
         if self.early_stopping:
             X, y, targets, weights, held_out = self._hold_out(X, y, targets, weights, rng)
@@ -160,6 +166,19 @@ class TrainedBySteps:
         if self.early_stopping and (self.converged_ or not incremental):
             self.net_.parameters = self._best
 
+    def _start_stopping(self) -> None:
+        """Forget what was best: at the start, and where `early_stopping` has changed."""
+        stopping, self.converged_, self._without_improvement = self.early_stopping, False, 0
+        self.validation_scores_ = [] if stopping else None
+        self.best_validation_score_ = -np.inf if stopping else None
+        self.best_loss_ = None if stopping else np.inf
+        self._best = self.net_.parameters.copy()
+
+    def _fits(self, trainer: Trainer, settings: Settings) -> bool:
+        """Return whether a trainer does what the parameters say; they may have changed."""
+        given = trainer.loss, trainer.optimizer, trainer.regularization
+        return given == (self._goal.loss, settings.optimizer, settings.regularization)
+
     def _hold_out(
         self, X: Array, y: Array, targets: Array, weights: Array | None, rng: np.random.RandomState
     ) -> tuple[Array, Array, Array, Array | None, tuple[Array, Array, Array | None]]:
@@ -195,14 +214,17 @@ class TrainedBySteps:
     ) -> float:
         """Take a step on each batch of the samples in an order; return the loss with its penalty."""
         trainer, total, targets = state.trainer, 0.0, targets[order]
-        starts = np.arange(0, len(X), size)
+        starts, penalties = np.arange(0, len(X), size), 0.0
         in_order = None if weights is None else weights[order]
         counted, totals = normalised(in_order, self._goal.count, starts, len(X))
         counted = counted.astype(self.net_.dtype)
         for batch, start in enumerate(starts):
             state.batch = batch + 1
             rows = order[start : start + size]
-            trainer._rule[L2] = self.alpha / totals[batch] if totals[batch] > 0 else 0
+            l2 = self.alpha / totals[batch] if totals[batch] > 0 else 0.0
+            trainer._rule[L2] = l2
+            if l2 > 0:
+                penalties += l2 * self._penalty() * len(rows)
             if self.solver == "adam" and self.optimizer is None:  # scikit-learn adds epsilon to √v, not to √v̂
                 trainer._rule[THIRD] = self.epsilon / sqrt(1 - self.beta_2 ** (trainer.steps + 1))
             for call in calls.before_batch:
@@ -212,9 +234,7 @@ class TrainedBySteps:
             except DivergenceError as error:
                 raise DivergenceError(f"epoch {state.epoch}, batch {state.batch}: {error}", self.history_) from None
             total += loss * len(rows)
-        shares = np.diff([*starts, len(X)])[totals > 0] / totals[totals > 0]
-        penalty = self.alpha * self._penalty() * shares.sum() / len(X)
-        return total / len(X) / self._goal.divisor + float(penalty)
+        return (total / self._goal.divisor + penalties) / len(X)
 
     def _record(self, state: FitState, held_out: Any, seconds: float, samples: int) -> None:
         """Keep an epoch's figures, and the parameters where they are the best."""

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numba import types
 from numba.core.errors import TypingError
-from numba.extending import lower_builtin, type_callable
+from numba.core.typing.typeof import Purpose
+from numba.extending import lower_builtin, type_callable, typeof_impl
 
 from nbfc._arrays import Array
 from nbfc.jit._calls import (
@@ -23,8 +24,21 @@ from nbfc.jit._calls import (
 )
 from nbfc.kernels import frozen
 from nbfc.kernels.frozen import Policy
+from nbfc.kernels.further_activations import own_of
 from nbfc.kernels.layers import N_OUT
 from nbfc.kernels.passed import write_block, write_integer, write_network, write_samples
+
+
+@typeof_impl.register(Policy)
+def _typeof_policy(policy: Policy, context: Any) -> Any:
+    """Refuse globals with activations of one's own: their codes, compiled in, would be others' in other processes."""
+    if context.purpose is Purpose.constant and own_of(policy.layers):
+        raise TypingError(
+            "a policy of nbfc.jit with an activation of your own came to compiled code as a global: expected it as an "
+            "argument."
+        )
+    return typeof_impl.dispatch(tuple)(policy, context)
+
 
 _INTO = write_network, write_samples, write_block, write_block
 _scratch_size = caller(frozen.scratch_size, write_network, write_integer)

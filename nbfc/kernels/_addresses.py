@@ -5,6 +5,7 @@ A function then holds a few instructions instead of a copy of each kernel that i
 
 import ctypes
 import gc
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
+from numba.core.dispatcher import Dispatcher
 from numba.core.environment import Environment
 from numba.extending import intrinsic
 
@@ -156,6 +158,39 @@ class Table:
             return types.none(given), codegen
 
         return load
+
+
+class Own:
+    """Users' functions in a table, which have the codes from `first` on, in the order in which they come."""
+
+    def __init__(self, first: int, enter: Callable[[int, Any], None]) -> None:
+        self.first, self._enter = first, enter
+        self._codes: dict[Any, int] = {}
+        self._lock = threading.Lock()
+
+    def code(self, function: Any) -> int | None:
+        """Return a function's code in this process, or None for what Numba has not compiled.
+
+        Raises
+        ------
+        ValueError
+            If there are too many: codes are never given to others.
+        """
+        if not isinstance(function, Dispatcher):
+            return None
+        with self._lock:
+            if function not in self._codes:
+                code = self.first + len(self._codes)
+                if code == SLOTS:
+                    raise ValueError(f"there are {len(self._codes)} functions of your own already: expected fewer.")
+                self._enter(code, function)
+                self._codes[function] = code
+            return self._codes[function]
+
+    def functions(self) -> dict[int, Any]:
+        """Return the functions by their codes."""
+        with self._lock:
+            return {code: function for function, code in self._codes.items()}
 
 
 class _Loader(Environment):

@@ -35,6 +35,13 @@ class KernelCache(FunctionCache):
         super().__init__(function)
         self._cache_file._source_stamp = (self._cache_file._source_stamp, STAMP)
 
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        """Tell functions that stand at one place apart by their names.
+
+        Numba would pickle what they close over, and what it has compiled pickles differently in each process.
+        """
+        return sig, codegen.magic_tuple(), (self._py_func.__qualname__, self._py_func.__name__)
+
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
             return super().load_overload(sig, target_context)

@@ -35,7 +35,7 @@ from nbfc.kernels.frozen import (
     policy_of,
     table_of,
 )
-from nbfc.kernels.further_losses import code_of_own, own_loss
+from nbfc.kernels.further_losses import OWN_LOSSES
 from nbfc.kernels.layers import DROPOUT, N_IN, N_OUT
 from nbfc.kernels.losses import (
     BINARY_CROSS_ENTROPY,
@@ -66,7 +66,7 @@ class State(NamedTuple):
     policy : Policy
         The network. Steps update its `parameters`.
     moments : (1 + moments, P)
-        What the optimizer accumulates, in rows 1 and 2 (see ``nbfc.kernels.updates``). Row 0 is for steps' own use.
+        What the optimizer accumulates, in rows from 1 on (see ``nbfc.kernels.updates``). Row 0 is for steps' own use.
     rule : float64 (LENGTH,)
         The optimizer's numbers and others (see ``nbfc.kernels.updates``); entry ``nbfc.jit.LEARNING_RATE`` may be
         changed between steps.
@@ -84,7 +84,7 @@ class State(NamedTuple):
 
     def __reduce__(self) -> Any:
         """Copy and unpickle to memory as `state_of` makes it."""
-        return state_of, (*self[:-1], self.work.size, own_loss(self.loss))
+        return state_of, (*self[:-1], self.work.size, OWN_LOSSES.functions().get(self.loss))
 
 
 def state_of(policy: Policy, moments: Array, rule: Array, loss: int, size: int, own: Any = None) -> State:
@@ -92,7 +92,7 @@ def state_of(policy: Policy, moments: Array, rule: Array, loss: int, size: int, 
 
     `own` is the user's loss, whose code is another one in each process.
     """
-    loss = loss if own is None else code_of_own(own) or loss
+    loss = loss if own is None else OWN_LOSSES.code(own) or loss
     load_dropout(policy.layers, moments.dtype)
     LOSS_TABLE.load(loss, moments.dtype)
     load(rule, moments.dtype)

@@ -21,11 +21,10 @@ from typing import Any
 import numba
 import numpy as np
 from numba import types
-from numba.core.dispatcher import Dispatcher
 from numba.extending import overload
 
 from nbfc._arrays import Array
-from nbfc.kernels._addresses import SLOTS, ByAddress, Table
+from nbfc.kernels._addresses import ByAddress, Own, Table
 from nbfc.kernels._jit import FASTMATH, kernel
 from nbfc.kernels.elementwise import ACTIVATIONS, FURTHER, OWN, VALUES, value_arguments
 from nbfc.kernels.exponential import exp, expm1
@@ -140,38 +139,49 @@ def _enter(code: int, function: Any) -> None:
         for t in range(y.shape[0]):
             y[t], d[t] = function(y[t])
 
-    name = getattr(function, "__name__", "own")
-    values.__name__, slopes.__name__ = f"values_{code}_{name}", f"slopes_{code}_{name}"
     for table, made, arguments in ((VALUES, values, value_arguments), (SLOPES, slopes, slope_arguments)):
-        if code < OWN:
-            table.add(code, kernel(made, once=arguments).kernel)
-        else:
-            table.add(code, ByAddress(numba.njit(made, error_model="numpy", nogil=True), arguments))
+        made.__name__ = f"{made.__name__}_{code}"
+        table.add(code, kernel(made, once=arguments).kernel)
+
+
+def _enter_own(code: int, function: Any) -> None:
+    """Do so for a user's function. What that raises counts as NaN: threads could not tell anyone."""
+
+    def values(y):
+        for t in range(y.shape[0]):
+            try:
+                y[t], _ = function(y[t])
+            except Exception:
+                y[t] = np.nan
+
+    def slopes(y, d):
+        for t in range(y.shape[0]):
+            try:
+                y[t], d[t] = function(y[t])
+            except Exception:
+                y[t] = d[t] = np.nan
+
+    for table, made, arguments in ((VALUES, values, value_arguments), (SLOPES, slopes, slope_arguments)):
+        made.__name__ = f"own_{made.__name__}_{code}"
+        table.add(code, ByAddress(numba.njit(made, error_model="numpy", nogil=True), arguments))
 
 
 for _code, _function in zip(FURTHER.values(), (leaky_relu, elu, selu, gelu, silu, softplus), strict=True):
     _enter(_code, _function)
 
-_own: dict[Any, int] = {}
+OWN_ACTIVATIONS = Own(OWN, _enter_own)
 
 
 def code_of(activation: Any) -> int | None:
     """Return the code of an activation by its name, or of a user's function of z; None for what is neither."""
     if isinstance(activation, str):
         return ACTIVATIONS.get(activation, FURTHER.get(activation))
-    if not isinstance(activation, Dispatcher):
-        return None
-    if activation not in _own:
-        if OWN + len(_own) == SLOTS:
-            raise ValueError(f"there are {len(_own)} activations of your own already: expected fewer.")
-        _enter(OWN + len(_own), activation)
-        _own[activation] = OWN + len(_own)
-    return _own[activation]
+    return OWN_ACTIVATIONS.code(activation)
 
 
 def own_of(layers: Array) -> dict[int, Any]:
     """Return users' functions in a table of layers, by their codes in this process."""
-    return {code: function for function, code in _own.items() if code in layers[:, ACTIVATION]}
+    return {code: own for code, own in OWN_ACTIVATIONS.functions().items() if code in layers[:, ACTIVATION]}
 
 
 def load_activations(layers: Array, dtype: Any) -> None:

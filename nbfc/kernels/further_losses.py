@@ -6,9 +6,9 @@ Each is a function (Y, labels, targets, number, J, dY) like those of ``losses``;
 from typing import Any
 
 import numba
-from numba.core.dispatcher import Dispatcher
+import numpy as np
 
-from nbfc.kernels._addresses import SLOTS, ByAddress
+from nbfc.kernels._addresses import ByAddress, Own
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.exponential import exp
 from nbfc.kernels.logarithm import log
@@ -151,28 +151,19 @@ for _code, _loss in (
 
 # ---- users' own ------------------------------------------------------------------------------------------------------
 
-_own: dict[Any, int] = {}
 
+def _enter(code: int, function: Any) -> None:
+    """Make a kernel of a user's function. What that raises counts as NaN: threads could not tell anyone."""
 
-def code_of_own(function: Any) -> int | None:
-    """Return the code of a user's function (y, t, dy) of one sample, or None for what Numba has not compiled."""
-    if not isinstance(function, Dispatcher):
-        return None
-    if function not in _own:
-        if OWN + len(_own) == SLOTS:
-            raise ValueError(f"there are {len(_own)} losses of your own already: expected fewer.")
-
-        def own_loss(Y, labels, T, number, J, dY):
-            for i in range(Y.shape[0]):
+    def own_loss(Y, labels, T, number, J, dY):
+        for i in range(Y.shape[0]):
+            try:
                 J[i] = function(Y[i], T[i], dY[i])
+            except Exception:
+                J[i] = np.nan
 
-        code = OWN + len(_own)
-        own_loss.__name__ = f"own_loss_{code}"
-        LOSS_TABLE.add(code, ByAddress(numba.njit(own_loss, error_model="numpy", nogil=True), arguments))
-        _own[function] = code
-    return _own[function]
+    own_loss.__name__ = f"own_loss_{code}"
+    LOSS_TABLE.add(code, ByAddress(numba.njit(own_loss, error_model="numpy", nogil=True), arguments))
 
 
-def own_loss(code: int) -> Any:
-    """Return the user's function of a code in this process, or None."""
-    return next((function for function, number in _own.items() if number == code), None)
+OWN_LOSSES = Own(OWN, _enter)
