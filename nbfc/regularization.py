@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from nbfc._arrays import Array
@@ -45,12 +46,14 @@ class Regularization:
         real_number("l2", self.l2, least=0)
         if self.max_norm is not None:
             real_number("max_norm", self.max_norm, least=0, above=True)
+        if not isinstance(self.dropout, (str, Real)):
+            object.__setattr__(self, "dropout", tuple(self.dropout))  # of a list or an array
         for rate in self._rates(1):
             real_number("dropout", rate, least=0, below=1)
 
     def _rates(self, hidden: int) -> list[float]:
         given: Any = self.dropout
-        return list(given) if isinstance(given, (list, tuple)) else [given] * hidden
+        return list(given) if isinstance(given, tuple) else [given] * hidden
 
     def enter(self, rule: Array) -> None:
         """Write it to a rule (see ``nbfc.kernels.updates``)."""

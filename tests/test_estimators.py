@@ -370,6 +370,7 @@ def test_parameters_that_are_none(make, options, error, message):
         (lambda: seen(warm_start=True).fit(IRIS[0][:100], IRIS[1][:100]), r"y lacks the classes \[2\]"),
         (lambda: seen(warm_start=True).set_params(hidden_layer_sizes=5).fit(*IRIS), "network has widths"),
         (lambda: MLPClassifier(loss=nbfc.losses.CrossEntropy()).fit(*LABELS), "samples may have several labels"),
+        (lambda: seen().partial_fit(IRIS[0], np.eye(3, dtype=int)[IRIS[1]]), "y has several labels for each sample"),
         (lambda: MLPRegressor("cross_entropy").fit(*IRIS), "which is for classes"),
         (lambda: MLPRegressor("poisson").fit(*DIABETES), "poisson expected counts"),
     ],

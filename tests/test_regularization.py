@@ -280,6 +280,7 @@ def test_dropout_is_for_training_alone(dtype, rng):
     assert trainer.step(X, y) != trainer.step(X, y) != before[0]
     assert net.loss_and_gradient(X, y, loss)[0] == before[0]
     assert dropping(net, loss, 0.0, rate=0.0).step(X, y) == before[0]
+    assert Regularization(dropout=[0.5, 0.25]) == Regularization(dropout=np.array([0.5, 0.25]))
 
 
 def test_compiled_steps_drop_the_same(dtype, rng):

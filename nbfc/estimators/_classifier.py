@@ -82,6 +82,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if first and not incremental:
             self._learn_classes(y)
         else:
+            if type_of_target(y).startswith("multilabel") != self._takes_rows():
+                kinds = "several labels", "one label"
+                has, expected = kinds if not self._takes_rows() else kinds[::-1]
+                raise ValueError(f"y has {has} for each sample: expected {expected}, as in the calls before.")
             found = unique_labels(y)
             if unknown := set(found.tolist()) - set(self.classes_.tolist()):
                 raise ValueError(

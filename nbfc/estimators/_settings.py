@@ -165,7 +165,7 @@ def check_settings(estimator: Any) -> Settings:
     callbacks = [] if estimator.callbacks is None else estimator.callbacks
     check_callbacks(callbacks)
     regularization = Regularization(l2=estimator.alpha, dropout=estimator.dropout)
-    if estimator.dropout and optimizer is None:
+    if np.any(estimator.dropout) and optimizer is None:
         raise ValueError("dropout came with the solver 'lbfgs': expected 'adam' or 'sgd', which take steps.")
     if callbacks and optimizer is None:
         raise ValueError("callbacks came with the solver 'lbfgs': expected 'adam' or 'sgd', which have epochs.")

@@ -121,7 +121,7 @@ class TrainedBySteps:
             assert settings.optimizer is not None
             # Its alpha is for one sample: in a step it is divided by their number.
             options: dict[str, Any] = {"regularization": settings.regularization}
-            if self.dropout:
+            if np.any(self.dropout):
                 options["seed"] = int(rng.randint(2**31))
             self._trainer = Trainer(self.net_, self._goal.loss, settings.optimizer, **options)
         if not hasattr(self, "history_"):

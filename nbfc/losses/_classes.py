@@ -209,4 +209,4 @@ LOSSES: dict[str, Loss] = {
 
 def resolve(loss: str | Loss) -> Loss:
     """Return a loss as it is, or the one of that name with its default numbers."""
-    return loss if isinstance(loss, Loss) else choice("loss", loss, LOSSES)
+    return loss if isinstance(loss, Loss) and type(loss) is not Loss else choice("loss", loss, LOSSES)
