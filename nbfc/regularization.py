@@ -46,8 +46,9 @@ class Regularization:
         real_number("l2", self.l2, least=0)
         if self.max_norm is not None:
             real_number("max_norm", self.max_norm, least=0, above=True)
-        if not isinstance(self.dropout, (str, Real)):
-            object.__setattr__(self, "dropout", tuple(self.dropout))  # of a list or an array
+        given: Any = self.dropout
+        if not isinstance(given, (str, Real)):
+            object.__setattr__(self, "dropout", tuple(given))  # of a list or an array
         for rate in self._rates(1):
             real_number("dropout", rate, least=0, below=1)
 
