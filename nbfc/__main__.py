@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import numba
 
 from nbfc import DivergenceError, commands
-from nbfc.kernels.elementwise import ACTIVATIONS, FURTHER
+from nbfc.architecture import NAMES
 from nbfc.optimizers import OPTIMIZERS
 
 
@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     network.add_argument(
         "--activation",
-        choices=[*ACTIVATIONS, *FURTHER],
+        choices=list(NAMES),
         default="relu",
         help="of the hidden layers (default: %(default)s)",
     )

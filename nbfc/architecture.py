@@ -12,6 +12,7 @@ from nbfc._checks import choice, whole_number
 from nbfc.kernels.elementwise import ACTIVATIONS, FURTHER
 from nbfc.kernels.further_activations import code_of
 
+NAMES = {**ACTIVATIONS, **FURTHER}  # of activations
 MOST_WEIGHTS = 10**12  # far beyond any computer's memory, and far within what the kernels' integers count
 
 
@@ -59,7 +60,7 @@ def name_of(activation: Any) -> str:
 
 def _check_activation(what: str, activation: Any) -> None:
     if isinstance(activation, str):
-        choice(what, activation, {**ACTIVATIONS, **FURTHER})
+        choice(what, activation, NAMES)
     elif code_of(activation) is None:
         raise TypeError(
             f"{what} is {activation!r}: expected a name, or a function of z compiled by numba.njit that returns the "

@@ -7,6 +7,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from nbfc._arrays import Array
+from nbfc.errors import DivergenceError
 from nbfc.history import History
 from nbfc.network import MLP
 from nbfc.trainer import Trainer
@@ -79,10 +81,19 @@ class Calls:
     """The methods of all callbacks that are called during epochs."""
 
     def __init__(self, callbacks: Sequence[Any]) -> None:
-        self.before_batch = [method for callback in callbacks for method in _methods(callback, "on_batch_start")]
+        self._before_batch = [method for callback in callbacks for method in _methods(callback, "on_batch_start")]
         self._after_epoch = [
             (type(callback).__name__, method) for callback in callbacks for method in _methods(callback, "on_epoch_end")
         ]
+
+    def step(self, state: FitState, *batch: Array) -> float:
+        """Take a training step on what ``Trainer._step`` takes, and before it make the calls; return its loss."""
+        for call in self._before_batch:
+            call(state)
+        try:
+            return state.trainer._step(*batch)
+        except DivergenceError as error:
+            raise DivergenceError(f"epoch {state.epoch}, batch {state.batch}: {error}", state.history) from None
 
     def end_epoch(self, state: FitState) -> str:
         """Call them all after an epoch; return the name of one that ends the fit, or nothing."""

@@ -257,7 +257,8 @@ class Trainer:
 
     def _frozen(self) -> Policy:
         """Return the network with the dropout that steps need."""
-        return policy_of(self._layers, *self._net.freeze()[1:])
+        net = self._net
+        return policy_of(self._layers, net.parameters, net.input_mean, net.input_deviation)
 
     def restore(self, state: State) -> None:
         """Take back a state of `freeze`: the network's parameters, the optimizer's moments, steps and learning rate.

@@ -148,14 +148,9 @@ def _train_epoch(
     weights_in_order = weights[order] if len(weights) else weights
     for batch, start in enumerate(range(0, len(X), batch_size), 1):
         state.batch = batch
-        rows = order[start : start + batch_size]
-        for call in calls.before_batch:
-            call(state)
-        try:  # the step gathers the rows of X, on all threads
-            those = slice(start, start + batch_size)
-            batch_loss = state.trainer._step(X, y_in_order[those], weights_in_order[those], rows)
-        except DivergenceError as error:
-            raise DivergenceError(f"epoch {state.epoch}, batch {state.batch}: {error}", state.history) from None
+        those = slice(start, start + batch_size)
+        rows = order[those]  # which the step gathers from X, on all threads
+        batch_loss = calls.step(state, X, y_in_order[those], weights_in_order[those], rows)
         total += batch_loss * len(rows)
         bar.advance(len(rows), batch_loss)
     return total / len(X)

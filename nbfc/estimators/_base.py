@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from nbfc._arrays import Array
@@ -18,6 +18,13 @@ from nbfc.estimators._steps import RECORDS, Goal, TrainedBySteps, normalised
 from nbfc.lbfgs import minimized
 from nbfc.network import MLP
 from nbfc.weighting import check_weights
+
+FORMS: dict[str, Any] = {"accept_sparse": ["csr", "csc"], "dtype": (np.float64, np.float32)}  # that X may have
+
+
+def dense(X: Any) -> Array:
+    """Return a matrix that may be sparse as an array."""
+    return X.toarray() if hasattr(X, "toarray") else X  # type: ignore[no-any-return]
 
 
 class BaseMLP(TrainedBySteps, BaseEstimator):
@@ -30,6 +37,13 @@ class BaseMLP(TrainedBySteps, BaseEstimator):
     def _check(self, X: Any, y: Any, *, first: bool, incremental: bool) -> tuple[Array, Array]:
         """Return X and y, checked, and remember their classes where training starts."""
         raise NotImplementedError
+
+    def _check_data(self, X: Any, y: Any, *, first: bool, **options: Any) -> tuple[Array, Array]:
+        """Return X, dense, and y, checked by scikit-learn; y of one column as a vector."""
+        X, y = validate_data(self, X, y, reset=first, multi_output=True, **FORMS, **options)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        return dense(X), y
 
     @property
     def coefs_(self) -> list[Array]:
@@ -153,8 +167,7 @@ class BaseMLP(TrainedBySteps, BaseEstimator):
     def _outputs(self, X: Any) -> Array:
         """Return the network's outputs for X, checked."""
         check_is_fitted(self, "net_")
-        X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False)
-        return self.net_.predict(X.toarray() if hasattr(X, "toarray") else X)
+        return self.net_.predict(dense(validate_data(self, X, reset=False, **FORMS)))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -9,10 +9,9 @@ import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils import column_or_1d, compute_sample_weight
+from sklearn.utils import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
-from sklearn.utils.validation import validate_data
 
 from nbfc._arrays import Array
 from nbfc.estimators._base import BaseMLP, has_steps
@@ -74,11 +73,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.__dict__.update(given)
 
     def _check(self, X: Any, y: Any, *, first: bool, incremental: bool) -> tuple[Array, Array]:
-        options = {"accept_sparse": ["csr", "csc"], "multi_output": True, "dtype": (np.float64, np.float32)}
-        X, y = validate_data(self, X, y, reset=first, **options)
+        X, y = self._check_data(X, y, first=first)
         check_classification_targets(y)
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
         if first and not incremental:
             self._learn_classes(y)
         else:
@@ -94,7 +90,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 )
             if self.warm_start and not incremental and (missing := set(self.classes_.tolist()) - set(found.tolist())):
                 raise ValueError(f"y lacks the classes {sorted(missing, key=str)}: warm_start goes on with the same.")
-        return X.toarray() if hasattr(X, "toarray") else X, y
+        return X, y
 
     def _learn_classes(self, y: Any) -> None:
         self._binarizer = LabelBinarizer().fit(y)

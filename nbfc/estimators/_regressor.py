@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
-from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import validate_data
 
 from nbfc._arrays import Array
 from nbfc.estimators._base import BaseMLP, has_steps
@@ -66,11 +63,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.__dict__.update(given)
 
     def _check(self, X: Any, y: Any, *, first: bool, incremental: bool) -> tuple[Array, Array]:
-        options = {"accept_sparse": ["csr", "csc"], "multi_output": True, "dtype": (np.float64, np.float32)}
-        X, y = validate_data(self, X, y, reset=first, y_numeric=True, **options)
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
-        return X.toarray() if hasattr(X, "toarray") else X, y
+        return self._check_data(X, y, first=first, y_numeric=True)
 
     def _targets(self, y: Array) -> tuple[Array, int, Goal]:
         rows = y.reshape(len(y), -1)

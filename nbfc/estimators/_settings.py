@@ -10,8 +10,8 @@ import numpy as np
 
 from nbfc._arrays import dtype_of
 from nbfc._checks import choice, real_number, whole_number
+from nbfc.architecture import NAMES
 from nbfc.calls import check_callbacks
-from nbfc.kernels.elementwise import ACTIVATIONS, FURTHER
 from nbfc.optimizers import SGD, Adam, Optimizer, resolve
 from nbfc.regularization import Regularization
 
@@ -199,7 +199,7 @@ def _activations(given: Any, depth: int) -> list[Any]:
     names = list(given) if isinstance(given, (list, tuple)) else [given] * depth
     if len(names) != depth:
         raise ValueError(f"activation has {len(names)} names: expected one for each of {depth} hidden layers.")
-    options = {**{name: name for name in (*ACTIVATIONS, *FURTHER)}, "logistic": "sigmoid"}
+    options = {**{name: name for name in NAMES}, "logistic": "sigmoid"}
     return [choice("activation", name, options) if isinstance(name, str) else name for name in names]
 
 

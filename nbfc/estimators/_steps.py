@@ -14,7 +14,6 @@ from sklearn.model_selection import train_test_split
 
 from nbfc._arrays import Array
 from nbfc.calls import Calls, FitState, started
-from nbfc.errors import DivergenceError
 from nbfc.estimators._settings import Settings
 from nbfc.history import Epoch, History
 from nbfc.kernels.updates import L2, THIRD
@@ -125,9 +124,9 @@ class TrainedBySteps:
                 options["seed"] = int(rng.randint(2**31))
             self._trainer = Trainer(self.net_, self._goal.loss, settings.optimizer, **options)
         if not hasattr(self, "history_"):
-            self.loss_curve_, self.history_, self.validation_scores_ = [], History(), None
+            self.loss_curve_, self.history_ = [], History()
             self._start_stopping()
-        if self.early_stopping != (self.validation_scores_ is not None):
+        elif self.early_stopping != (self.validation_scores_ is not None):
             self._start_stopping()
         held_out = None
         if self.early_stopping:
@@ -191,18 +190,10 @@ class TrainedBySteps:
                 f"validation_fraction {self.validation_fraction} holds out {len(parts[1])} samples: expected two or "
                 "more, by a larger fraction or more data."
             )
-        kept, held = parts[0::2], parts[1::2]
-        return (
-            kept[0],
-            kept[1],
-            kept[2],
-            kept[3] if weights is not None else None,
-            (
-                held[0],
-                held[1],
-                held[3] if weights is not None else None,
-            ),
-        )
+        if weights is None:
+            parts += [None, None]
+        X, X_held, y, y_held, targets, _, weights, weights_held = parts
+        return X, y, targets, weights, (X_held, y_held, weights_held)
 
     def _batch_size(self, given: int | None, samples: int) -> int:
         if given is not None and given > samples:
@@ -220,20 +211,15 @@ class TrainedBySteps:
         counted = counted.astype(self.net_.dtype)
         for batch, start in enumerate(starts):
             state.batch = batch + 1
-            rows = order[start : start + size]
+            those = slice(start, start + size)
+            rows = order[those]
             l2 = self.alpha / totals[batch] if totals[batch] > 0 else 0.0
             trainer._rule[L2] = l2
             if l2 > 0:
                 penalties += l2 * self._penalty() * len(rows)
             if self.solver == "adam" and self.optimizer is None:  # scikit-learn adds epsilon to √v, not to √v̂
                 trainer._rule[THIRD] = self.epsilon / sqrt(1 - self.beta_2 ** (trainer.steps + 1))
-            for call in calls.before_batch:
-                call(state)
-            try:
-                loss = trainer._step(X, targets[start : start + size], counted[start : start + size], rows)
-            except DivergenceError as error:
-                raise DivergenceError(f"epoch {state.epoch}, batch {state.batch}: {error}", self.history_) from None
-            total += loss * len(rows)
+            total += calls.step(state, X, targets[those], counted[those], rows) * len(rows)
         return (total / self._goal.divisor + penalties) / len(X)
 
     def _record(self, state: FitState, held_out: Any, seconds: float, samples: int) -> None:
