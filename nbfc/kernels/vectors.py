@@ -111,15 +111,28 @@ class Vectors:
 
     def mask(self, count):
         """Return a mask of the first `count` lanes: of none below 1, of all from the number of lanes on."""
+        # Not by a comparison of the lanes' places with the count: LLVM would make it again in each turn of a loop.
         builder = self.builder
+        count = builder.select(builder.icmp_signed("<", count, INT(0)), INT(0), count)
+        count = builder.select(builder.icmp_signed(">", count, INT(self.lanes)), INT(self.lanes), count)
         if self.masks_are_free:
-            # By way of a whole number: a comparison of vectors would be made again in each turn of a loop.
-            count = builder.select(builder.icmp_signed("<", count, INT(0)), INT(0), count)
-            count = builder.select(builder.icmp_signed(">", count, INT(self.lanes)), INT(self.lanes), count)
             ones = builder.sub(builder.shl(INT(1), count), INT(1))
             return builder.bitcast(builder.trunc(ones, ir.IntType(self.lanes)), self.bits)
-        places = ir.Constant(ir.VectorType(INT, self.lanes), list(range(self.lanes)))
-        return builder.icmp_signed("<", places, self.spread(count))
+        lane = ir.IntType(8 * self.size)
+        lanes = ir.VectorType(lane, self.lanes)
+        table = self._ones_and_zeros(lane)
+        start = builder.gep(table, [INT(0), builder.sub(INT(self.lanes), count)])
+        ones = builder.load(builder.bitcast(start, lanes.as_pointer()), align=self.size)
+        return builder.icmp_signed("<", ones, ir.Constant(lanes, [0] * self.lanes))
+
+    def _ones_and_zeros(self, lane):
+        """Return a constant array: as many lanes of ones as a vector has, then as many of zeros."""
+        module, name = self.builder.module, f"nbfc.lanes.{self.lanes}.{self.size}"
+        if name not in module.globals:
+            table = ir.GlobalVariable(module, ir.ArrayType(lane, 2 * self.lanes), name)
+            table.initializer = ir.Constant(table.type.pointee, [-1] * self.lanes + [0] * self.lanes)
+            table.linkage, table.global_constant = "internal", True
+        return module.globals[name]
 
     def with_masks(self, count, vectors, body, only_last=True):
         """Write ``body(masks)`` for rows of `count` entries in so many vectors, a mask or None for each vector.
