@@ -55,6 +55,7 @@ def kernel(
     entry: bool = False,
     parallel: bool = False,
     reassociate: bool = False,
+    within: bool = False,
     once: Callable[[Any], tuple[Any, ...]] | None = None,
 ) -> Any:
     """Compile `function` with this project's options when it is first called, and cache the machine code on disk.
@@ -63,11 +64,12 @@ def kernel(
     `parallel=True` makes its ``prange`` loops parallel; call it from Python, and for many threads through `launch`.
     `reassociate=True` lets sums be taken in another order, which a loop that sums into one number needs to be
     vectorised. It is not for all: the compiler then also undoes what is written against rounding, as in ``losses``.
+    `within=True` writes it into each kernel that calls it, where a call takes a good part of its time.
     `once` gives the types of the arguments for float32 or float64: other kernels then call the function by its address
     (see `ByAddress`), where Numba would compile it again into each of them.
     """
     if function is None:
-        return partial(kernel, entry=entry, parallel=parallel, reassociate=reassociate, once=once)
+        return partial(kernel, entry=entry, parallel=parallel, reassociate=reassociate, within=within, once=once)
     fastmath = FASTMATH | ({"reassoc"} if reassociate else set())
     # error_model="numpy": the check for a division by zero would keep loops from being vectorised (9 times slower).
     loops: Any = PARALLEL if parallel else False
@@ -77,6 +79,7 @@ def kernel(
     # Arrays stay with the caller, so nothing counts references to them (a third of a small step's time), and nothing
     # can be allocated: Numba would refuse to compile it.
     options["_nrt"] = False
+    options["forceinline"] = within
     njit: Any = numba.njit
     dispatcher = njit(function, **options)
     keep_on_disk(dispatcher)

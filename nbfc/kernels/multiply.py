@@ -158,18 +158,22 @@ def multiply_at(A, B, Y, M, n, K, few, ends):
 
 @kernel
 def multiply_vector(A, B, Y, n, K, ends):
-    """`multiply` for one row of A, whose entries are neighbours as are those of B's rows: with next to no overhead."""
+    """`multiply` for one row of A, whose entries are neighbours as are those of B's rows: with next to no overhead.
+
+    (A loop over a range would begin with a division.)
+    """
     size, width = size_of(ends.scale), lanes(ends.scale)
     if n <= NARROW and VECTORS_TO_SUM * width <= K:
         multiply_by_few_columns(A, B, Y, 1, n, K, ends, 0)
         return
-    depth = SIDE_BY_SIDE_FOR_ONE if is_far(B, size) else K
-    for k in range(0, K, depth):
+    depth, k = SIDE_BY_SIDE_FOR_ONE if is_far(B, size) else K, 0
+    while k < K:
         terms = min(depth, K - k)
         start = ends.start if k == 0 else OLD
         finish = ends.finish if k + terms == K else STORE
         a, b = Matrix(A.address + k * size, 0, 1), Matrix(B.address + k * B.row * size, B.row, 1)
         multiply_row(a, b, Y, n, terms, Ends(start, ends.bias, finish, ends.mask, ends.scale))
+        k += terms
 
 
 @kernel(

@@ -105,7 +105,7 @@ def predict_rows(X, layers, parameters, work, Y, share, shares):
             here, there = there, here
 
 
-@kernel
+@kernel(within=True)
 def predict_row(layers, parameters, x, work, half, y, number):
     """Take one row through all layers, as `predict_rows` would, in two thirds of the time: all but layers by address.
 
