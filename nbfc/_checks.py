@@ -32,6 +32,13 @@ def whole_number(name: str, value: Any, least: int) -> int:
     return int(value)
 
 
+def flag(name: str, value: Any) -> bool:
+    """Return `value`, which is True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} is {value!r}: expected True or False.")
+    return bool(value)
+
+
 def seeded(seed: Any) -> np.random.Generator:
     """Return a random generator from a whole number, or from the system's entropy for None."""
     return np.random.default_rng(None if seed is None else whole_number("seed", seed, least=0))

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from nbfc._checks import choice, whole_number
-from nbfc.kernels.elementwise import ACTIVATIONS, FURTHER
+from nbfc.kernels.elementwise import ACTIVATIONS, CODES, FURTHER
 from nbfc.kernels.further_activations import code_of
 
-NAMES = {**ACTIVATIONS, **FURTHER}  # of activations
+NAMES = {**ACTIVATIONS, **FURTHER}  # of activations of one number
 MOST_WEIGHTS = 10**12  # far beyond any computer's memory, and far within what the kernels' integers count
 
 
@@ -32,12 +32,12 @@ def check_widths(widths: Sequence[int]) -> tuple[int, ...]:
 
 def check_activations(activation: Any, output: Any, depth: int) -> tuple[Any, ...]:
     """Return each of `depth` layers' activation: a name, or a user's function, whose derivative is checked."""
-    _check_activation("output_activation", output)
+    _check_activation("output_activation", output, last=True)
     if not isinstance(activation, (list, tuple)):
         _check_activation("activation", activation)
         return (activation,) * (depth - 1) + (output,)
     for layer, one in enumerate(activation):
-        _check_activation(f"activation[{layer}]", one)
+        _check_activation(f"activation[{layer}]", one, last=layer == depth - 1)
     if len(activation) == depth - 1:
         return (*activation, output)
     if len(activation) != depth:
@@ -58,9 +58,13 @@ def name_of(activation: Any) -> str:
     return activation if isinstance(activation, str) else getattr(activation, "__name__", repr(activation))
 
 
-def _check_activation(what: str, activation: Any) -> None:
+def _check_activation(what: str, activation: Any, last: bool = False) -> None:
     if isinstance(activation, str):
-        choice(what, activation, NAMES)
+        if activation == "softmax" and not last:
+            raise ValueError(
+                f"{what} is 'softmax': expected another one for hidden layers, as it is for outputs alone."
+            )
+        choice(what, activation, CODES if last else NAMES)
     elif code_of(activation) is None:
         raise TypeError(
             f"{what} is {activation!r}: expected a name, or a function of z compiled by numba.njit that returns the "
@@ -94,14 +98,20 @@ def _check_derivative(activation: Any) -> None:
         )
 
 
-def table_of_layers(widths: Sequence[int], activations: Sequence[Any]) -> str:
+def table_of_layers(widths: Sequence[int], activations: Sequence[Any], layer_norm: bool) -> str:
     """Return a table of the layers, their shapes and parameter counts, as text."""
-    rows = [("layer", "inputs", "outputs", "activation", "weights", "bias", "parameters")]
-    total = 0
+    rows = [["layer", "inputs", "outputs", "activation", "weights", "bias", "parameters"]]
+    if layer_norm:
+        rows[0].insert(-1, "norm")
+    total, depth = 0, len(activations)
     for layer, (n_in, n_out, activation) in enumerate(zip(widths[:-1], widths[1:], activations, strict=True), 1):
         shape, count = f"{n_in} × {n_out}", n_in * n_out + n_out
-        rows.append((str(layer), str(n_in), str(n_out), name_of(activation), shape, str(n_out), f"{count:,}"))
+        row = [str(layer), str(n_in), str(n_out), name_of(activation), shape, str(n_out)]
+        if layer_norm:
+            row.append(f"2 × {n_out}" if layer < depth else "")
+            count += 2 * n_out if layer < depth else 0
+        rows.append([*row, f"{count:,}"])
         total += count
-    rows.append(("total", "", "", "", "", "", f"{total:,}"))
+    rows.append(["total", *[""] * (len(rows[0]) - 2), f"{total:,}"])
     wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(cell.rjust(w) for cell, w in zip(row, wide, strict=True)) for row in rows)

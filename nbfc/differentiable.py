@@ -35,7 +35,10 @@ class Differentiable:
     def _batch(self, X: Any, y: Any, loss: Loss) -> tuple[Array, Array]:
         raise NotImplementedError
 
-    def _workspace(self, samples: int, work: Array | None = None) -> Array:
+    def _layers_for(self, loss: Loss) -> Array:
+        raise NotImplementedError
+
+    def _workspace(self, layers: Array, samples: int, work: Array | None = None) -> Array:
         raise NotImplementedError
 
     def _run_step(self, *args: Any) -> tuple[float, bool]:
@@ -77,7 +80,8 @@ class Differentiable:
         state = _arrays.aligned_zeros((1, self._parameters.size), self._dtype)
         rule = np.zeros(LENGTH)
         rule[CODE], rule[NUMBER] = KEEP, loss.number
-        value, _ = self._run_step(self._layers, X, y, weights, loss, state, self._workspace(len(X)), rule)
+        layers = self._layers_for(loss)
+        value, _ = self._run_step(layers, X, y, weights, loss, state, self._workspace(layers, len(X)), rule)
         return value, state[0]
 
     def freeze(self) -> Policy:
@@ -206,7 +210,7 @@ class Differentiable:
         code, labels, targets = loss.arguments(y, self._dtype)
         norms, work = np.empty(len(X)), self._rooms(min(len(X), ROWS))
         G = np.empty((len(X) if gradients else 0, self._parameters.size), self._dtype)
-        given = X, labels, targets, code, loss.number, self._layers, self._parameters
+        given = X, labels, targets, code, loss.number, self._layers_for(loss), self._parameters
         launch(per_sample.per_sample, self._load(len(X)), *given, work, norms, G)
         return norms, G
 

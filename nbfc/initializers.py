@@ -7,7 +7,7 @@ he_…      2 / n_in              relu, which halves the signal  He et al., 2015
                                 (leaky_relu, elu, gelu, silu)
 glorot_…  2 / (n_in + n_out)    tanh, sigmoid (softplus, and   Glorot and Bengio, 2010, equation 12
                                 functions of one's own)
-lecun_…   1 / n_in              identity, selu                 LeCun et al., 1998, equation 16
+lecun_…   1 / n_in              identity, softmax, selu        LeCun et al., 1998, equation 16
 ========= ===================== ============================== ==================================================
 
 Each comes as ``…_normal`` and as ``…_uniform`` (on ± √(3 · variance)). Biases start at zero.
@@ -33,6 +33,7 @@ FITTING = {
     "tanh": "glorot_uniform",
     "sigmoid": "glorot_uniform",
     "identity": "lecun_normal",
+    "softmax": "lecun_normal",
     "leaky_relu": "he_normal",
     "elu": "he_normal",
     "selu": "lecun_normal",

@@ -11,29 +11,20 @@ import numpy.typing as npt
 
 from nbfc import _arrays
 from nbfc._arrays import Array
-from nbfc._checks import choice, seeded
+from nbfc._checks import choice, flag, seeded
 from nbfc.architecture import check_activations, check_widths, name_of, table_of_layers
 from nbfc.differentiable import Differentiable
 from nbfc.initializers import FITTING, INITIALIZERS, OTHERWISE, initial_weights
-from nbfc.kernels import _jit, layers, prediction, step, workspace
+from nbfc.kernels import _jit, prediction, step, workspace
 from nbfc.kernels._jit import MOST_THREADS, launch
-from nbfc.kernels.elementwise import IDENTITY
-from nbfc.kernels.further_activations import code_of, load_activations
+from nbfc.kernels.losses import depth_for
 from nbfc.losses import Custom, Loss, check_targets
+from nbfc.parameters import Parametrized
 
 _ALL = np.empty(0, np.int64)  # rows, where no others are named
 
 
-class _Views(tuple[Array, ...]):
-    """Arrays whose places cannot be taken: assigning to one copies the values in, so that it stays a view."""
-
-    __slots__ = ()
-
-    def __setitem__(self, layer: int, values: Any) -> None:
-        self[layer][...] = values
-
-
-class MLP(Differentiable):
+class MLP(Parametrized, Differentiable):
     """A fully connected network (multilayer perceptron).
 
     Parameters
@@ -47,7 +38,8 @@ class MLP(Differentiable):
         activation's value and its derivative there, which are compared. A list names one for each hidden layer, or one
         for each layer with the last for the outputs.
     output_activation : str or function
-        Of the last layer. The losses "cross_entropy" and "binary_cross_entropy" take logits, that is "identity".
+        Of the last layer; "softmax" is for this one alone. The losses "cross_entropy" and "binary_cross_entropy" take
+        logits, that is "identity"; after "softmax", cross entropy is taken of the logits before it.
     dtype : {"float32", "float64"}
         Of the parameters and of all computation.
     seed : int, optional
@@ -55,17 +47,23 @@ class MLP(Differentiable):
     initializer : str, optional
         "he_normal", "he_uniform", "glorot_…" or "lecun_…" for all layers; by default the one that fits each layer's
         activation (``nbfc.initializers``). Biases start at zero.
+    layer_norm : bool
+        Whether each hidden layer's outputs are normalised before their activation: made of mean 0 and variance 1 over
+        the layer for each sample (ε = 1e-5 is added to the variance), then multiplied by gains, which start at 1, and
+        shifted, by 0 at first (Ba et al., 2016).
 
     Attributes
     ----------
     parameters : (P,)
-        Every weight and bias in one vector, layer by layer W (row by row), then b. Write into it to change the
-        network; assigning copies the values in.
+        Every weight and bias in one vector, layer by layer W (row by row), then b, then gains and shifts if there are.
+        Write into it to change the network; assigning copies the values in.
     weights : tuple of (n_in, n_out)
         Each layer's W, one column per output: views into `parameters`.
     biases : tuple of (n_out,)
         Each layer's b: views into `parameters`.
-    widths, activations, dtype
+    gains, shifts : tuple of (n_out,)
+        Each hidden layer's, likewise; none without `layer_norm`.
+    widths, activations, layer_norm, dtype
         What the network was made with; they do not change.
     input_mean, input_deviation : float64 (n_in,) or None
         What `standardize_inputs` found.
@@ -91,10 +89,12 @@ class MLP(Differentiable):
         seed: int | None = None,
         *,
         initializer: str | None = None,
+        layer_norm: bool = False,
     ) -> None:
         self._widths = check_widths(widths)
         self._activations = check_activations(activation, output_activation, len(self._widths) - 1)
         self._dtype = _arrays.dtype_of(dtype)
+        self._layer_norm = flag("layer_norm", layer_norm)
         if initializer is not None:
             choice("initializer", initializer, INITIALIZERS)
         rng = seeded(seed)
@@ -103,47 +103,26 @@ class MLP(Differentiable):
         for W, name in zip(self.weights, self.activations, strict=True):
             n_in, n_out = W.shape
             W[:] = initial_weights(initializer or FITTING.get(name, OTHERWISE), n_in, n_out, rng)
+        for gain in self.gains:
+            gain[:] = 1
         self._input_mean: Array | None = None
         self._input_deviation: Array | None = None
         self.input_names: Sequence[str] | None = None
         self.class_names: Sequence[str] | None = None
 
     def _allocate(self) -> None:
-        """Make the flat vector and the views into it."""
-        codes = [code_of(activation) or IDENTITY for activation in self.activations]
-        self._layers, size = layers.table(self.widths, codes)
-        load_activations(self._layers, self.dtype)
-        self._parameters = _arrays.aligned_zeros(size, self.dtype)
+        """Make the parameters, and what predictions need."""
+        super()._allocate()
         # As `launch` counts: an operation for four of a step's, to fetch a weight for its use by four rows.
-        self._load_of_row = 8 * size
-        self._idle: list[tuple[int, Array]] = []  # for predictions, not in use (see `prediction.memory`)
-        weights, biases = layers.views(self._layers, self._parameters)
-        self._weights, self._biases = _Views(weights), _Views(biases)
+        self._load_of_row = 8 * self._parameters.size
+        self._idle: list[tuple[int, Array]] = []  # memory not in use (see `prediction.memory`)
 
     widths = property(attrgetter("_widths"), doc="The number of inputs, then of each layer's outputs; tuple of int.")
     activations = property(attrgetter("_activations"), doc="Each layer's activation; tuple of str, or functions.")
+    layer_norm = property(attrgetter("_layer_norm"), doc="Whether hidden layers are normalised.")
     dtype = property(attrgetter("_dtype"), doc="Of parameters and computation; numpy.dtype.")
     input_mean = property(attrgetter("_input_mean"), doc="What `standardize_inputs` subtracts; (n_in,) or None.")
     input_deviation = property(attrgetter("_input_deviation"), doc="What it divides by; (n_in,) or None.")
-
-    @property
-    def parameters(self) -> Array:
-        """Every weight and bias in one vector (P,); assigning copies the values in."""
-        return self._parameters
-
-    @parameters.setter
-    def parameters(self, values: Any) -> None:
-        self._parameters[:] = values
-
-    @property
-    def weights(self) -> _Views:
-        """Each layer's W (n_in, n_out), as views into `parameters`; assigning to one copies the values in."""
-        return self._weights
-
-    @property
-    def biases(self) -> _Views:
-        """Each layer's b (n_out,), as views into `parameters`; assigning to one copies the values in."""
-        return self._biases
 
     def standardize_inputs(self, X: Any) -> None:
         """From now on subtract X's mean from the network's inputs and divide by X's deviation, column by column.
@@ -218,8 +197,10 @@ class MLP(Differentiable):
         """
         return self._outputs(self._inputs(X), out)
 
-    def _outputs(self, X: Array, out: Array | None = None) -> Array:
-        """Return the outputs for inputs from `_inputs`."""
+    def _outputs(self, X: Array, out: Array | None = None, layers: Array | None = None) -> Array:
+        """Return the outputs for inputs from `_inputs`, or what the first of the layers give."""
+        if layers is None:
+            layers = self._layers
         N = len(X)
         shape = N, self._widths[-1]
         if out is None:
@@ -233,9 +214,9 @@ class MLP(Differentiable):
             most, work = prediction.memory(self._layers, N, self._dtype)
         load = self._load_of_row * (N if N > 4 else 4)
         if load < _jit.SERIAL_BELOW:  # as `launch` does, in a tenth of the time less for one row
-            prediction.predict(X, self._layers, self._parameters, work, Y, 1)
+            prediction.predict(X, layers, self._parameters, work, Y, 1)
         else:
-            launch(prediction.predict, load, X, self._layers, self._parameters, work, Y)
+            launch(prediction.predict, load, X, layers, self._parameters, work, Y)
         self._idle.append((most, work))
         return Y
 
@@ -253,9 +234,13 @@ class MLP(Differentiable):
             loss.check_gradient(self._outputs(X[:8]), y[:8])
         return X, y
 
-    def _workspace(self, samples: int, work: Array | None = None) -> Array:
+    def _layers_for(self, loss: Loss) -> Array:
+        """Return the layers that a loss is taken of."""
+        return self._layers[: depth_for(self._layers, loss.code)]
+
+    def _workspace(self, layers: Array, samples: int, work: Array | None = None) -> Array:
         """Return the memory that a step on so many samples needs: `work` if it has room for them."""
-        size = int(workspace.size_of_work(self._layers, samples, MOST_THREADS))
+        size = int(workspace.size_of_work(layers, samples, MOST_THREADS))
         return work if work is not None and size <= len(work) else _arrays.aligned_zeros(size, self.dtype)
 
     def _run_step(
@@ -272,7 +257,7 @@ class MLP(Differentiable):
     ) -> tuple[float, bool]:
         """Run the compiled step on a batch from `_batch`, or on the rows of X that `order` names.
 
-        `layers` is the network's table, or one with dropout.
+        `layers` is of `_layers_for`, or such a table with dropout.
 
         Return the mean loss, and whether the step was taken.
         """
@@ -297,19 +282,9 @@ class MLP(Differentiable):
 
     def __repr__(self) -> str:
         *hidden, last = (name_of(activation) for activation in self.activations)
-        return f"MLP({list(self.widths)}, activation={hidden}, output_activation={last!r}, dtype='{self.dtype}')"
+        norm = ", layer_norm=True" if self.layer_norm else ""
+        return f"MLP({list(self.widths)}, activation={hidden}, output_activation={last!r}, dtype='{self.dtype}'{norm})"
 
     def __str__(self) -> str:
         """Return a table of the layers, their shapes and parameter counts."""
-        return f"MLP, {self.dtype}\n{table_of_layers(self.widths, self.activations)}"
-
-    _MADE_ANEW = ("_weights", "_biases", "_layers", "_idle")
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in self._MADE_ANEW}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore the views into `parameters`, which copying and pickling would otherwise tear off."""
-        vars(self).update(state)
-        self._allocate()
-        self._parameters[:] = state["_parameters"]
+        return f"MLP, {self.dtype}\n{table_of_layers(self.widths, self.activations, self.layer_norm)}"

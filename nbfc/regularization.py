@@ -8,7 +8,7 @@ from typing import Any
 from nbfc._arrays import Array
 from nbfc._checks import real_number
 from nbfc.kernels import updates
-from nbfc.kernels.layers import DROPOUT
+from nbfc.kernels.layers import DROPOUT, hidden
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,14 @@ class Regularization:
 
     def table(self, layers: Array) -> Array:
         """Return a table of layers (see ``nbfc.kernels.layers``) with the dropout in it."""
-        hidden = len(layers) - 1
-        rates = self._rates(hidden)
-        if len(rates) != hidden:
-            raise ValueError(f"dropout has {len(rates)} numbers: expected one for each of {hidden} hidden layers.")
+        outputs = hidden(layers)
+        rates = self._rates(len(outputs))
+        if len(rates) != len(outputs):
+            raise ValueError(
+                f"dropout has {len(rates)} numbers: expected one for each of {len(outputs)} hidden layers."
+            )
         layers = layers.copy()
-        layers[:-1, DROPOUT] = [min(round(rate * 2**32), 2**32 - 1) for rate in rates]
+        layers[outputs, DROPOUT] = [min(round(rate * 2**32), 2**32 - 1) for rate in rates]
         return layers
 
 

@@ -1,6 +1,7 @@
 """Networks in files: safetensors, whose tensors other programs can read, with the network's description in its header.
 
-Tensors are ``layers.0.weight`` (n_in, n_out), ``layers.0.bias`` (n_out,) and so on. The metadata has one entry,
+Tensors are ``layers.0.weight`` (n_in, n_out), ``layers.0.bias`` (n_out,) and so on, and of hidden layers that are
+normalised ``layers.0.gain`` and ``layers.0.shift`` (n_out,). The metadata has one entry,
 "nbfc", a JSON text with the description and a digest of it and of the tensors, so that damage anywhere is found (one
 entry, because safetensors writes several in a random order, and equal networks make equal files here). Nothing in a
 file is executed.
@@ -59,8 +60,9 @@ def save(net: MLP, path: str | os.PathLike[str]) -> None:
                 "no code. pickle keeps it."
             )
     tensors = {}
-    for layer, (W, b) in enumerate(zip(net.weights, net.biases, strict=True)):
-        tensors[_weight(layer)], tensors[_bias(layer)] = W, b
+    for what in _of_layers(net.layer_norm):
+        for layer, array in enumerate(_arrays_of(net, what)):
+            tensors[_name(layer, what)] = array
     network = _describe(net)
     description = {"format": FORMAT, "network": network, "sha256": _digest(network, tensors)}
     # safetensors 0.8 writes arrays that are not C-contiguous wrongly, without a word
@@ -104,12 +106,18 @@ def load(path: str | os.PathLike[str]) -> MLP:
         raise ModelFormatError(f"{os.fspath(path)} is not a model of nbfc, or is damaged: {reason}") from error
 
 
-def _weight(layer: int) -> str:
-    return f"layers.{layer}.weight"
+def _of_layers(layer_norm: bool) -> tuple[str, ...]:
+    """Return what the tensors of a layer are called."""
+    return ("weight", "bias", "gain", "shift") if layer_norm else ("weight", "bias")
 
 
-def _bias(layer: int) -> str:
-    return f"layers.{layer}.bias"
+def _name(layer: int, what: str) -> str:
+    return f"layers.{layer}.{what}"
+
+
+def _arrays_of(net: MLP, what: str) -> Any:
+    """Return a network's arrays of a kind, which may be assigned to."""
+    return {"weight": net.weights, "bias": net.biases, "gain": net.gains, "shift": net.shifts}[what]
 
 
 def _describe(net: MLP) -> dict[str, Any]:
@@ -117,6 +125,7 @@ def _describe(net: MLP) -> dict[str, Any]:
     return {
         "widths": list(net.widths),
         "activations": list(net.activations),
+        **({"layer_norm": True} if net.layer_norm else {}),
         "dtype": net.dtype.name,
         "input_mean": None if net.input_mean is None else net.input_mean.tolist(),
         "input_deviation": None if net.input_deviation is None else net.input_deviation.tolist(),
@@ -139,16 +148,19 @@ def _names(what: str, names: Any, count: int) -> list[str] | None:
 
 
 def _rebuild(network: dict[str, Any], tensors: dict[str, Array]) -> MLP:
-    widths, dtype = network["widths"], network["dtype"]
+    widths, dtype, layer_norm = network["widths"], network["dtype"], network.get("layer_norm", False)
     expected: dict[str, tuple[tuple[int, ...], str]] = {}
     for layer, (m, n) in enumerate(pairwise(widths)):
-        expected |= {_weight(layer): ((m, n), dtype), _bias(layer): ((n,), dtype)}
+        expected |= {_name(layer, "weight"): ((m, n), dtype), _name(layer, "bias"): ((n,), dtype)}
+        if layer_norm and layer < len(widths) - 2:
+            expected |= {_name(layer, what): ((n,), dtype) for what in ("gain", "shift")}
     found = {name: (tensor.shape, tensor.dtype.name) for name, tensor in tensors.items()}
     if found != expected:  # asked before memory is taken for the widths that the file names
         raise ValueError(f"its tensors are {found}: expected {expected}")
-    net = MLP(widths, network["activations"], dtype=dtype, seed=0)
-    for layer in range(len(widths) - 1):
-        net.weights[layer], net.biases[layer] = tensors[_weight(layer)], tensors[_bias(layer)]
+    net = MLP(widths, network["activations"], dtype=dtype, seed=0, layer_norm=layer_norm)
+    for what in _of_layers(layer_norm):
+        for layer in range(len(_arrays_of(net, what))):
+            _arrays_of(net, what)[layer] = tensors[_name(layer, what)]
     if network["input_mean"] is not None or network["input_deviation"] is not None:
         mean, deviation = (np.array(network[name], np.float64) for name in ("input_mean", "input_deviation"))
         if not mean.shape == deviation.shape == (widths[0],) or not np.isfinite([mean, deviation]).all():

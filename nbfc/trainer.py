@@ -99,7 +99,8 @@ class Trainer:
             raise TypeError(f"net is {net!r}: expected an nbfc.MLP.")
         loss = resolve_loss(loss)
         loss.columns(net.widths[-1])  # raises where the loss needs another number of outputs
-        if loss.takes and net.activations[-1] != "identity":
+        by_logits = len(net._layers_for(loss)) < len(net._layers)
+        if loss.takes and net.activations[-1] != "identity" and not by_logits:
             warnings.warn(
                 f"{loss.name} takes {loss.takes}, but the network's last layer has the activation "
                 f"{net.activations[-1]!r}: 'identity' was expected, because the loss applies its own.",
@@ -126,16 +127,17 @@ class Trainer:
         if self._layers[:, DROPOUT].any():
             self._rule[SEED] = self._rng.integers(1, 2**53)
         self._state = _arrays.aligned_zeros((rows_of_state(self._rule), net.parameters.size), net.dtype)
-        self._work, self._samples = net._workspace(1), 1
+        self._work, self._samples = net._workspace(self._layers_of_loss, 1), 1
 
     def _load(self) -> None:
         """Make the table of layers with the dropout, and load what steps need, in this process."""
         self._layers = self._regularization.table(self._net._layers)
+        self._layers_of_loss = self._layers[: len(self._net._layers_for(self._loss))]
         load(self._rule, self._net.dtype)
         load_dropout(self._layers, self._net.dtype)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_layers"}
+        return {name: value for name, value in vars(self).items() if name not in ("_layers", "_layers_of_loss")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore what only this process knows: the codes of users' functions, and addresses."""
@@ -197,7 +199,7 @@ class Trainer:
     def _step(self, X: Array, y: Array, weights: Array, *order: Array) -> float:
         """Take a step on inputs and targets from `MLP._batch`, or on the rows of X that `order` names and their y."""
         if len(y) != self._samples:
-            self._work, self._samples = self._net._workspace(len(y), self._work), len(y)
+            self._work, self._samples = self._net._workspace(self._layers_of_loss, len(y), self._work), len(y)
         self._rule[STEP] += 1
         loss, taken = self._take(X, y, weights, *order)
         if not taken:
@@ -218,10 +220,10 @@ class Trainer:
         """Run the step; return the loss, and whether the step was taken."""
         run, memory = self._net._run_step, (self._state, self._work)
         if self._noise == 0:
-            return run(self._layers, X, y, weights, self._loss, *memory, self._rule, *order)
+            return run(self._layers_of_loss, X, y, weights, self._loss, *memory, self._rule, *order)
         rule = self._rule.copy()
         rule[CODE] = KEEP
-        loss, _ = run(self._layers, X, y, weights, self._loss, *memory, rule, *order)
+        loss, _ = run(self._layers_of_loss, X, y, weights, self._loss, *memory, rule, *order)
         if not np.isfinite(loss):
             return loss, False
         gradient = self._state[0]
@@ -252,7 +254,7 @@ class Trainer:
         batch_size = whole_number("batch_size", batch_size, least=1)
         if self._noise > 0:
             raise ValueError(f"noise_multiplier is {self._noise}: expected 0, as compiled code trains without noise.")
-        policy, size = self._frozen(), size_for_batches(self._layers, batch_size)
+        policy, size = self._frozen(), size_for_batches(self._layers_of_loss, batch_size)
         return state_of(policy, self._state, self._rule, self._loss.code, size)
 
     def _frozen(self) -> Policy:

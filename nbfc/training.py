@@ -15,6 +15,7 @@ from nbfc.calls import Callback, Calls, FitState, check_callbacks, started
 from nbfc.errors import DivergenceError
 from nbfc.history import Epoch, History, ProgressBar
 from nbfc.losses import Loss, per_sample
+from nbfc.metrics import Measure
 from nbfc.metrics import resolve as resolve_metrics
 from nbfc.network import MLP
 from nbfc.optimizers import Optimizer
@@ -174,13 +175,12 @@ def _validation_batch(net: MLP, validation: Any, loss: Loss) -> tuple[Array, Arr
         raise type(error)(f"validation: {error}") from None
 
 
-def _evaluate(
-    net: MLP, X: Array, y: Array, loss: Loss, measures: dict[str, Callable[[Array, Array], float]]
-) -> tuple[float, dict[str, float]]:
+def _evaluate(net: MLP, X: Array, y: Array, loss: Loss, measures: dict[str, Measure]) -> tuple[float, dict[str, float]]:
     """Return the mean loss and the metrics on inputs and targets from `_finite_batch`."""
-    outputs = net._outputs(X)
-    losses, _ = per_sample(loss, outputs, y)
+    outputs, layers = net._outputs(X), net._layers_for(loss)
+    taken = outputs if len(layers) == len(net._layers) else net._outputs(X, layers=layers)
+    losses, _ = per_sample(loss, taken, y)
     y = y.view()
     y.flags.writeable = False  # it may be the user's own array, or the targets of the next epoch
-    values = {name: float(measure(y, outputs)) for name, measure in measures.items()}
+    values = {name: float(measure(y, outputs, taken)) for name, measure in measures.items()}
     return float(losses.mean(dtype=np.float64)), values

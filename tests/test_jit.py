@@ -153,7 +153,7 @@ ORDER = [
     ("callbacks", "calls"),
     ("trainer",),
     ("network", "metrics", "history", "jit", "plots"),
-    ("architecture", "datasets", "differentiable", "initializers", "losses", "optimizers"),
+    ("architecture", "datasets", "differentiable", "initializers", "losses", "optimizers", "parameters"),
     ("regularization", "sampling", "schedules", "weighting"),
     ("kernels",),
     ("_arrays", "_checks", "errors"),

@@ -47,6 +47,8 @@ OPTIONS = {
     **{name: {"activation": name} for name in ("leaky_relu", "elu", "selu", "gelu", "silu", "softplus")},
     "own loss": {"loss": losses.Custom(squared)},
     "own activation": {"activation": swish},
+    "layer_norm": {"network": {"layer_norm": True}},
+    "softmax": {"network": {"output_activation": "softmax"}},
 }
 
 
@@ -55,8 +57,9 @@ def step(option):
     """Return a function that takes a step with an option, after three steps."""
     given = {"loss": "cross_entropy", "optimizer": nbfc.Adam(1e-4), "activation": "relu", **OPTIONS[option]}
     weights, activation = given.pop("sample_weight", None), given.pop("activation")
+    network = given.pop("network", {})
     rng = np.random.default_rng(0)
-    net = nbfc.MLP([784, 256, 128, 10], activation, seed=0)
+    net = nbfc.MLP([784, 256, 128, 10], activation, seed=0, **network)
     trainer = nbfc.Trainer(net, **given, seed=0)
     X = rng.standard_normal((128, 784)).astype("float32")
     y = rng.random((128, trainer.loss.columns(10))).astype("float32")

@@ -19,11 +19,12 @@ from nbfc._arrays import Array
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.dense import input_gradient_inputs, share_of
 from nbfc.kernels.elementwise import IDENTITY, add_second_derivative, multiply_by_derivative
-from nbfc.kernels.layers import ACTIVATION, N_IN, N_OUT, TABLE, weights
+from nbfc.kernels.layers import ACTIVATION, DENSE, KIND, N_IN, N_OUT, TABLE, bias, weights
 from nbfc.kernels.memory import matrix_at
 from nbfc.kernels.multiply import multiply_scale
 from nbfc.kernels.rows import back_layer, forward_layer, multiply_by_slopes
-from nbfc.kernels.workspace import ROWS, gradients, outputs, rows_of_room
+from nbfc.kernels.whole_rows import ALONG, BACK, go
+from nbfc.kernels.workspace import ROWS, gradients, outputs, rows_of_room, slopes
 
 
 @register_jitable
@@ -87,8 +88,19 @@ def tangents(V, layers, parameters, room):
         source, target = V, gradients(layers, room, layer, 0, N)
         if layer > 0:
             source = gradients(layers, room, layer - 1, 0, N)
-        multiply_scale(source, weights(layers, parameters, layer), target.dtype.type(1), False, target)
+        if layers[layer, KIND] == DENSE:
+            multiply_scale(source, weights(layers, parameters, layer), target.dtype.type(1), False, target)
+        else:
+            go_with(ALONG, layers, parameters, room, layer, N, source, target)
         multiply_by_slopes(layers, room, layer, 0, N, target)
+
+
+@kernel
+def go_with(part, layers, parameters, room, layer, N, given, result):
+    """Do a part of a layer that goes over whole rows, N of which are in a room (see ``whole_rows``)."""
+    X, Y = outputs(layers, room, layer - 1, 0, N), outputs(layers, room, layer, 0, N)
+    W, b, S = weights(layers, parameters, layer), bias(layers, parameters, layer), slopes(layers, room, layer - 1, 0, N)
+    go(part, layers[layer, KIND], X, Y, W, b, S, given, result)
 
 
 @kernel(once=lambda real: (*[real[:, ::1]] * 3, TABLE, real[::1], real[:, ::1], real[::1], real[:, ::1]))
@@ -140,6 +152,8 @@ def jacobian_row(x, layers, parameters, room, more, J):
             target = matrix_at(more, layer % 2 * half, n_in, W.shape[1])
             if layer == 0:
                 copy(W, target)
+            elif layers[layer, KIND] != DENSE:
+                go_with(ALONG, layers, parameters, room, layer, 1, rows, target)
             else:
                 multiply_scale(rows, W, number, False, target)
             multiply_rows_by_derivative(layers, room, layer, target)
@@ -151,8 +165,14 @@ def jacobian_row(x, layers, parameters, room, more, J):
     rows = J
     for layer in range(last, -1, -1):
         W = weights(layers, parameters, layer)
-        target = matrix_at(more, layer % 2 * half, n_out, W.shape[0]) if layer > 0 else J
-        if layer == last:
+        target = matrix_at(more, layer % 2 * half, n_out, layers[layer, N_IN]) if layer > 0 else J
+        if layers[layer, KIND] != DENSE:
+            if layer == last:
+                rows = matrix_at(more, (layer + 1) % 2 * half, n_out, n_out)
+                fill_identity(rows)
+                multiply_rows_by_derivative(layers, room, layer, rows)
+            go_with(BACK, layers, parameters, room, layer, 1, rows, target)
+        elif layer == last:
             ones = gradients(layers, room, last, 0, 1)[0]
             for j in range(n_out):
                 ones[j] = number
@@ -165,6 +185,14 @@ def jacobian_row(x, layers, parameters, room, more, J):
         if layer > 0:
             multiply_rows_by_derivative(layers, room, layer - 1, target)
         rows = target
+
+
+@kernel
+def fill_identity(matrix):
+    """Write the identity."""
+    for i in range(matrix.shape[0]):
+        for j in range(matrix.shape[1]):
+            matrix[i, j] = matrix.dtype.type(1 if i == j else 0)
 
 
 @kernel

@@ -13,6 +13,8 @@ from nbfc.kernels.exponential import exp, tanh
 IDENTITY, RELU, TANH, SIGMOID = range(4)
 ACTIVATIONS = {"identity": IDENTITY, "relu": RELU, "tanh": TANH, "sigmoid": SIGMOID}
 FURTHER = {name: code for code, name in enumerate(("leaky_relu", "elu", "selu", "gelu", "silu", "softplus"), 4)}
+SOFTMAX = 10  # of outputs alone, and a layer of its own (see ``layers``)
+CODES = {**ACTIVATIONS, **FURTHER, "softmax": SOFTMAX}
 OWN = 16  # from here on: users' own
 
 

@@ -17,6 +17,7 @@ from nbfc.kernels.layers import ACTIVATION, COLUMNS, N_IN, N_OUT, OUTPUTS_AT, WE
 from nbfc.kernels.memory import matrix_of, quotient, read, rounded, size_of, vector_of, write
 from nbfc.kernels.passed import BLOCK, NETWORK, SAMPLES
 from nbfc.kernels.prediction import predict_row, predict_share, size_of_buffer
+from nbfc.kernels.whole_rows import load_whole_rows
 from nbfc.kernels.workspace import ROWS
 
 
@@ -25,9 +26,9 @@ class Policy(NamedTuple):
 
     Attributes
     ----------
-    layers : int64 (L, 7), read-only
-        What each layer is: see ``nbfc.kernels.layers``. The network has layers[0, 0] inputs and layers[-1, 1] outputs.
-        Kernels trust it, so a writable one is not taken.
+    layers : int64 (L, 10), read-only
+        What each layer is: see ``nbfc.kernels.layers``, where normalisation and softmax are layers of their own. The
+        network has layers[0, 0] inputs and layers[-1, 1] outputs. Kernels trust it, so a writable one is not taken.
     parameters : (P,), float32 or float64
         Every weight and bias. To call the network with others, make a policy of the same `layers` with them.
     mean, deviation : float64 (n_in,) or (0,)
@@ -56,6 +57,7 @@ def policy_of(
     for code, function in (own or {}).items():
         layers[given[:, ACTIVATION] == code, ACTIVATION] = code_of(function)
     load_activations(layers, parameters.dtype)
+    load_whole_rows(layers, parameters.dtype)
     layers.flags.writeable = False
     return Policy(layers, aligned_copy(parameters), *scaling)
 

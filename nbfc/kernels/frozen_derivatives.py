@@ -11,7 +11,7 @@ from nbfc.kernels.derivatives import hessian_vector_rows, jacobian_row, jvp_rows
 from nbfc.kernels.elementwise import is_further
 from nbfc.kernels.exported import NO_SECOND, V_INPUTS, V_OUTPUTS, W_OUTPUTS, exported
 from nbfc.kernels.frozen import copy_samples, fault_of, is_like, parameters_of, table_of
-from nbfc.kernels.layers import ACTIVATION, N_IN, N_OUT
+from nbfc.kernels.layers import ACTIVATION, DENSE, KIND, N_IN, N_OUT
 from nbfc.kernels.memory import address_of, matrix_at, matrix_of, quotient, read, rounded, vector_at, vector_of
 from nbfc.kernels.passed import BLOCK, NETWORK, SAMPLES
 from nbfc.kernels.workspace import ROWS, rows_of_room
@@ -31,7 +31,7 @@ def work_size(which, net, x, u, v, number):
         return -(V_OUTPUTS if which == VJP else W_OUTPUTS)
     if which == HESSIAN_VECTOR:
         for layer in range(layers.shape[0]):
-            if is_further(layers[layer, ACTIVATION]):
+            if is_further(layers[layer, ACTIVATION]) or layers[layer, KIND] != DENSE:
                 return -NO_SECOND
     if which in (JVP, HESSIAN_VECTOR) and not is_like(v, x.rows, x.columns):
         return -V_INPUTS

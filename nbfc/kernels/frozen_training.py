@@ -10,7 +10,7 @@ from numba import types
 from numba.extending import register_jitable
 
 from nbfc._arrays import Array, aligned_copy, aligned_empty
-from nbfc.kernels._jit import kernel
+from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.dropout import BACK, FORWARD, has_dropout, key_of, load_dropout
 from nbfc.kernels.exported import (
     DIVERGED,
@@ -36,7 +36,7 @@ from nbfc.kernels.frozen import (
     table_of,
 )
 from nbfc.kernels.further_losses import OWN_LOSSES
-from nbfc.kernels.layers import DROPOUT, N_IN, N_OUT
+from nbfc.kernels.layers import COLUMNS, DROPOUT, N_IN, N_OUT
 from nbfc.kernels.losses import (
     BINARY_CROSS_ENTROPY,
     CROSS_ENTROPY_OF_LABELS,
@@ -45,6 +45,7 @@ from nbfc.kernels.losses import (
     LOSS_TABLE,
     SMOOTHED_CROSS_ENTROPY,
     Objective,
+    depth_for,
     first_invalid,
     has_loss,
 )
@@ -138,7 +139,13 @@ def work_size(net, x, labels, targets, loss, number):
     nothing = matrix_of(0, 0, n_out, number)
     if by_label and first_invalid(loss, vector_of(labels.address, x.rows, INT64), nothing, n_out) >= 0:
         return -LABEL_RANGE
-    return size_of_all(table_of(net), x.rows)
+    return size_of_all(table_for(net, loss), x.rows)
+
+
+@inlined
+def table_for(net, loss):
+    """Return the layers that a loss is taken of."""
+    return matrix_of(net.layers, depth_for(table_of(net), loss), COLUMNS, INT64)
 
 
 @register_jitable
@@ -182,7 +189,7 @@ def train_step(net, x, labels, targets, loss, state, rule, work, result, number)
         return -STATE_FAULT
     if not numbers_of_rule[LEARNING_RATE] >= 0:
         return -RATE_FAULT
-    layers, size = table_of(net), size_of(number)
+    layers, size = table_for(net, loss), size_of(number)
     n_in, n_out, own = x.columns, layers[-1, N_OUT], size_of_work(layers, x.rows, 1)
     by_label = labels.address != 0
     if by_label and loss == CROSS_ENTROPY_OF_ROWS:

@@ -26,7 +26,7 @@ from numba.extending import overload
 from nbfc._arrays import Array
 from nbfc.kernels._addresses import ByAddress, Own, Table
 from nbfc.kernels._jit import FASTMATH, kernel
-from nbfc.kernels.elementwise import ACTIVATIONS, FURTHER, OWN, VALUES, value_arguments
+from nbfc.kernels.elementwise import CODES, FURTHER, OWN, VALUES, value_arguments
 from nbfc.kernels.exponential import exp, expm1
 from nbfc.kernels.layers import ACTIVATION
 from nbfc.kernels.logarithm import log1p
@@ -175,7 +175,7 @@ OWN_ACTIVATIONS = Own(OWN, _enter_own)
 def code_of(activation: Any) -> int | None:
     """Return the code of an activation by its name, or of a user's function of z; None for what is neither."""
     if isinstance(activation, str):
-        return ACTIVATIONS.get(activation, FURTHER.get(activation))
+        return CODES.get(activation)
     return OWN_ACTIVATIONS.code(activation)
 
 

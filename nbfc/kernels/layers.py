@@ -11,39 +11,61 @@ from numba.extending import register_jitable
 
 from nbfc._arrays import Array
 from nbfc.kernels._jit import inlined
+from nbfc.kernels.elementwise import IDENTITY, SOFTMAX
 from nbfc.kernels.memory import matrix_at, vector_at
 
-# Columns of the table, int64 (layers, 7). OUTPUTS_AT is the sum of n_out over the layers before: where a layer's
-# outputs lie in a buffer that holds those of all layers.
-N_IN, N_OUT, WEIGHTS_AT, BIAS_AT, ACTIVATION, OUTPUTS_AT, DROPOUT = range(7)
+# Columns of the table, int64 (layers, 10). W has W_ROWS rows of N_OUT. OUTPUTS_AT is the sum of n_out over the layers
+# before: where a layer's outputs lie in a buffer that holds those of all layers. WIDEST is the largest n_out of them.
+N_IN, N_OUT, WEIGHTS_AT, BIAS_AT, ACTIVATION, OUTPUTS_AT, WIDEST, KIND, W_ROWS, DROPOUT = range(10)
 COLUMNS = DROPOUT + 1
 TABLE, INTEGERS = types.int64[:, ::1], types.int64[::1]
 
+# Kinds. What goes over whole rows, before a hidden layer's activation or after the last product, is a layer of its own
+# (see ``normalization``): its W is one row, of gains, and its b are shifts; or it has no parameters.
+DENSE, NORMALIZE, SOFTMAX_OF_ROWS = range(3)
+FEWER_ROWS = {NORMALIZE: 1, SOFTMAX_OF_ROWS: 0}
 
-def table(widths: Sequence[int], activations: Sequence[int]) -> tuple[Array, int]:
-    """Return the layer table, int64 (layers, 7), and the number of parameters.
 
-    Layer by layer the vector holds W (n_in × n_out, row by row) and then b (n_out).
+def table(widths: Sequence[int], activations: Sequence[int], normalized: bool = False) -> tuple[Array, int]:
+    """Return the layer table, int64 (layers, 10), and the number of parameters.
+
+    Layer by layer the vector holds W (n_in × n_out, row by row) and then b (n_out), and where hidden layers are
+    normalised their gains and shifts behind that.
     """
-    rows = []
-    parameters = outputs = 0
-    for n_in, n_out, activation in zip(widths[:-1], widths[1:], activations, strict=True):
-        rows.append((n_in, n_out, parameters, parameters + n_in * n_out, activation, outputs, 0))
-        parameters += n_in * n_out + n_out
-        outputs += n_out
+    rows: list[tuple[int, ...]] = []
+    parameters = outputs = widest = 0
+
+    def add(kind: int, n_in: int, n_out: int, activation: int) -> None:
+        nonlocal parameters, outputs, widest
+        w_rows = FEWER_ROWS.get(kind, n_in)
+        bias_at = parameters + w_rows * n_out
+        rows.append((n_in, n_out, parameters, bias_at, activation, outputs, widest, kind, w_rows, 0))
+        parameters = bias_at + (n_out if w_rows else 0)
+        outputs, widest = outputs + n_out, max(widest, n_out)
+
+    last = len(activations) - 1
+    for layer, (n_in, n_out, activation) in enumerate(zip(widths[:-1], widths[1:], activations, strict=True)):
+        if normalized and layer < last:
+            add(DENSE, n_in, n_out, IDENTITY)
+            add(NORMALIZE, n_out, n_out, activation)
+        elif activation == SOFTMAX:
+            add(DENSE, n_in, n_out, IDENTITY)
+            add(SOFTMAX_OF_ROWS, n_out, n_out, IDENTITY)
+        else:
+            add(DENSE, n_in, n_out, activation)
     return np.array(rows, dtype=np.int64), parameters
 
 
 @register_jitable
 def number_of_parameters(layers):
     """Return P."""
-    return layers[-1, BIAS_AT] + layers[-1, N_OUT]
+    return layers[-1, BIAS_AT] + (layers[-1, N_OUT] if layers[-1, W_ROWS] > 0 else 0)
 
 
 @inlined
 def weights(layers, parameters, layer):
     """Return a layer's W (n_in, n_out) as a view into the flat vector of parameters, gradients or moments."""
-    return matrix_at(parameters, layers[layer, WEIGHTS_AT], layers[layer, N_IN], layers[layer, N_OUT])
+    return matrix_at(parameters, layers[layer, WEIGHTS_AT], layers[layer, W_ROWS], layers[layer, N_OUT])
 
 
 @inlined
@@ -52,10 +74,17 @@ def bias(layers, parameters, layer):
     return vector_at(parameters, layers[layer, BIAS_AT], layers[layer, N_OUT])
 
 
-def views(layers: Array, parameters: Array) -> tuple[list[Array], list[Array]]:
-    """Return all layers' W and b as views into the flat vector, for use from Python."""
+def hidden(layers: Array) -> Array:
+    """Return which rows of the table hold the outputs of hidden layers, after all that is done to them."""
+    dense = np.flatnonzero(layers[:, KIND] == DENSE)
+    return dense[1:] - 1
+
+
+def views(layers: Array, parameters: Array, kind: int = DENSE) -> tuple[list[Array], list[Array]]:
+    """Return W and b of all layers of a kind as views into the flat vector, for use from Python."""
     all_weights, all_biases = [], []
-    for n_in, n_out, weights_at, bias_at, *_ in layers:
-        all_weights.append(parameters[weights_at : weights_at + n_in * n_out].reshape(n_in, n_out))
+    for layer in np.flatnonzero(layers[:, KIND] == kind):
+        n_out, weights_at, bias_at = (int(layers[layer, column]) for column in (N_OUT, WEIGHTS_AT, BIAS_AT))
+        all_weights.append(parameters[weights_at:bias_at].reshape(-1, n_out))
         all_biases.append(parameters[bias_at : bias_at + n_out])
     return all_weights, all_biases

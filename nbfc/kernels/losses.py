@@ -9,12 +9,13 @@ as rows (N, n); every function is given both arrays and reads one. The losses of
 from typing import NamedTuple
 
 from numba import types
+from numba.extending import register_jitable
 
 from nbfc._arrays import Array
 from nbfc.kernels._addresses import Table
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.exponential import exp
-from nbfc.kernels.layers import INTEGERS
+from nbfc.kernels.layers import INTEGERS, KIND, SOFTMAX_OF_ROWS
 from nbfc.kernels.logarithm import log, log1p
 
 MEAN_SQUARED_ERROR, CROSS_ENTROPY_OF_LABELS, CROSS_ENTROPY_OF_ROWS, BINARY_CROSS_ENTROPY = range(4)
@@ -45,6 +46,16 @@ def objective(real):
 def arguments(real):
     """Return the types of what the table's losses take: Y, labels, targets, the loss's own number, J and dY."""
     return real[:, ::1], INTEGERS, real[:, ::1], types.float64, real[::1], real[:, ::1]
+
+
+@register_jitable
+def depth_for(layers: Array, loss: int) -> int:
+    """Return how many layers, from the first, a loss is taken of: all, but for cross entropy after a softmax.
+
+    It takes that by itself, of the logits before, without what exp would lose.
+    """
+    by_logits = loss in (CROSS_ENTROPY_OF_LABELS, CROSS_ENTROPY_OF_ROWS, SMOOTHED_CROSS_ENTROPY)
+    return len(layers) - 1 if by_logits and layers[-1, KIND] == SOFTMAX_OF_ROWS else len(layers)
 
 
 LOSS_TABLE = Table("losses", arguments)

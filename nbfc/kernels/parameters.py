@@ -4,10 +4,20 @@ from numba import types
 
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.dense import WHOLE, bias_gradient_outputs, share_of, weight_gradient_inputs
-from nbfc.kernels.layers import BIAS_AT, INTEGERS, N_IN, N_OUT, TABLE, WEIGHTS_AT, bias, weights
+from nbfc.kernels.layers import BIAS_AT, DENSE, INTEGERS, KIND, N_OUT, TABLE, W_ROWS, WEIGHTS_AT, bias, weights
 from nbfc.kernels.regularization import TOGETHER, finish, phase_of_update
 from nbfc.kernels.updates import RULE
-from nbfc.kernels.workspace import batch_size, gradient_of_part, gradients, inputs, number_of_parts, outputs, room
+from nbfc.kernels.whole_rows import GAINS, go
+from nbfc.kernels.workspace import (
+    batch_size,
+    gradient_of_part,
+    gradients,
+    inputs,
+    number_of_parts,
+    outputs,
+    room,
+    slopes,
+)
 
 WEIGHTS = 2**15  # entries of dW in a block, at least: few enough to be in the cache when they are updated ...
 INPUTS = 128  # ... and rows, at least: enough to make up for copying panels of dY
@@ -55,7 +65,7 @@ def pass_of_parameters(X, order, layers, parameters, state, work, rule, phase, s
                 weight_gradient(rows, layers, here, layer, k0, k1, state[0])
                 overflow += finish(layers, parameters, state, rule, at + k0 * n_out, at + k1 * n_out)
             at = layers[layer, BIAS_AT]
-            if start <= at < end:
+            if start <= at < end and layers[layer, W_ROWS] > 0:
                 bias_gradient(rows, layers, here, layer, state[0])
                 overflow += finish(layers, parameters, state, rule, at, at + n_out)
     if overflow != 0:  # NaN
@@ -82,11 +92,11 @@ def mean_of_parts(layers, work, N, start, end, gradient):
 
 @kernel
 def row_at(layers, layer, place):
-    """Return the first row of a W whose tile starts at or after a place in the flat vector; n_in if none does."""
-    n_in, n_out = layers[layer, N_IN], layers[layer, N_OUT]
+    """Return the first row of a W whose tile starts at or after a place in the flat vector, or their number."""
+    rows, n_out = layers[layer, W_ROWS], layers[layer, N_OUT]
     tile = WHOLE * n_out
     tiles = (max(0, place - layers[layer, WEIGHTS_AT]) + tile - 1) // tile
-    return min(n_in, tiles * WHOLE)
+    return min(rows, tiles * WHOLE)
 
 
 @kernel(
@@ -106,8 +116,13 @@ def weight_gradient(X, layers, room, layer, k0, k1, gradient):
     dY, dW = gradients(layers, room, layer, 0, N), weights(layers, gradient, layer)
     if layer == 0:
         weight_gradient_inputs(X, dY, dW, k0, k1, 0, dW.shape[1])
+        return
+    inputs_of_layer, kind = outputs(layers, room, layer - 1, 0, N), layers[layer, KIND]
+    if kind == DENSE:
+        weight_gradient_inputs(inputs_of_layer, dY, dW, k0, k1, 0, dW.shape[1])
     else:
-        weight_gradient_inputs(outputs(layers, room, layer - 1, 0, N), dY, dW, k0, k1, 0, dW.shape[1])
+        Y, b, S = outputs(layers, room, layer, 0, N), bias(layers, gradient, layer), slopes(layers, room, layer, 0, N)
+        go(GAINS, kind, inputs_of_layer, Y, dW, b, S, dY, dW)
 
 
 @kernel

@@ -1,7 +1,7 @@
 """Gradients of each sample's own loss by the parameters: the notes' ② before its mean.
 
 Sample i's is an outer product in each layer, x⁽ⁱ⁾ ⊗ ∂J⁽ⁱ⁾/∂y⁽ⁱ⁾, and ∂J⁽ⁱ⁾/∂y⁽ⁱ⁾ for the bias. So its length takes no
-product to find: ‖x ⊗ ∂y‖² + ‖∂y‖² = (‖x‖² + 1) ‖∂y‖², summed over the layers.
+product to find: ‖x ⊗ ∂y‖² + ‖∂y‖² = (‖x‖² + 1) ‖∂y‖², summed over the layers. Of a normalisation's gains it is x ⊙ ∂y.
 """
 
 from math import sqrt
@@ -11,7 +11,7 @@ from numba import prange, types
 
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.dense import share_of
-from nbfc.kernels.layers import TABLE, bias, weights
+from nbfc.kernels.layers import DENSE, KIND, TABLE, W_ROWS, bias, weights
 from nbfc.kernels.losses import Objective, objective
 from nbfc.kernels.memory import matrix_at, vector_at
 from nbfc.kernels.rows import forward_and_back
@@ -27,13 +27,27 @@ def sum_of_squares(x):
     return total
 
 
+@kernel(reassociate=True)
+def sum_of_squared_products(x, y):
+    """Return ‖x ⊙ y‖² in float64."""
+    total = 0.0
+    for k in range(x.shape[0]):
+        product = np.float64(x[k]) * np.float64(y[k])
+        total += product * product
+    return total
+
+
 @kernel
 def squared_norm(x, layers, room, i):
     """Return the squared length of a sample's gradient, for inputs x and row i of a room."""
     total = 0.0
     for layer in range(layers.shape[0]):
-        of_x = sum_of_squares(x) if layer == 0 else sum_of_squares(outputs(layers, room, layer - 1, i, i + 1)[0])
-        total += (of_x + 1) * sum_of_squares(gradients(layers, room, layer, i, i + 1)[0])
+        dy = gradients(layers, room, layer, i, i + 1)[0]
+        source = x if layer == 0 else outputs(layers, room, layer - 1, i, i + 1)[0]
+        if layers[layer, KIND] == DENSE:
+            total += (sum_of_squares(source) + 1) * sum_of_squares(dy)
+        elif layers[layer, W_ROWS] > 0:
+            total += sum_of_squared_products(source, dy) + sum_of_squares(dy)
     return total
 
 
@@ -57,11 +71,13 @@ def gradient_of_sample(x, layers, room, i, gradient):
         source = x if layer == 0 else outputs(layers, room, layer - 1, i, i + 1)[0]
         dy = gradients(layers, room, layer, i, i + 1)[0]
         dW, db = weights(layers, gradient, layer), bias(layers, gradient, layer)
+        dense = layers[layer, KIND] == DENSE
         for k in range(dW.shape[0]):
             for j in range(dW.shape[1]):
-                dW[k, j] = source[k] * dy[j]
-        for j in range(db.shape[0]):
-            db[j] = dy[j]
+                dW[k, j] = source[k if dense else j] * dy[j]
+        if dW.shape[0] > 0:
+            for j in range(db.shape[0]):
+                db[j] = dy[j]
 
 
 @kernel(parallel=True)

@@ -10,13 +10,26 @@ from nbfc._arrays import Array, aligned_empty
 from nbfc.kernels._jit import MOST_THREADS, kernel
 from nbfc.kernels.dense import ROWS_TOGETHER, columns_of, forward_outputs, share_of, shares_columns
 from nbfc.kernels.elementwise import IDENTITY, RELU, activate
-from nbfc.kernels.layers import ACTIVATION, BIAS_AT, N_IN, N_OUT, TABLE, WEIGHTS_AT, bias, weights
-from nbfc.kernels.memory import address_of, matrix_at, size_of, vector_of
+from nbfc.kernels.layers import (
+    ACTIVATION,
+    BIAS_AT,
+    DENSE,
+    KIND,
+    N_IN,
+    N_OUT,
+    TABLE,
+    WEIGHTS_AT,
+    WIDEST,
+    bias,
+    weights,
+)
+from nbfc.kernels.memory import address_of, matrix_at, matrix_of, size_of, vector_of
 from nbfc.kernels.multiply import FAR_B, FEW_TERMS, multiply_vector
 from nbfc.kernels.packed import copy_panels, multiply_panels_bias, size_of_panels
 from nbfc.kernels.rows import is_small
 from nbfc.kernels.tile import BIAS, STORE, Ends, Matrix
 from nbfc.kernels.tile import RELU as CUT
+from nbfc.kernels.whole_rows import FORWARD, go
 from nbfc.kernels.workspace import ROWS
 
 MOST_PANELS = 2**21  # entries: each thread makes panels of its own, and a cache that they share should hold them
@@ -96,7 +109,9 @@ def predict_rows(X, layers, parameters, work, Y, share, shares):
             n_in, n_out = layers[layer, N_IN], layers[layer, N_OUT]
             target = matrix_at(here, 0, s - r, n_out) if layer < last else Y[r:s]
             W, b = weights(layers, parameters, layer), bias(layers, parameters, layer)
-            if packed and is_large(n_in, n_out, Y.itemsize):
+            if layers[layer, KIND] != DENSE:
+                forward_whole_rows(source, layers, layer, W, b, target)
+            elif packed and is_large(n_in, n_out, Y.itemsize):
                 at = panels_before(layers, layer, Y.itemsize)
                 forward_panels(source, panels[at:], b, layers[layer, ACTIVATION], target)
             else:
@@ -115,24 +130,31 @@ def predict_row(layers, parameters, x, work, half, y, number):
     for layer in range(last + 1):
         n_out, activation = layers[layer, N_OUT], layers[layer, ACTIVATION]
         target = y if layer == last else work + layer % 2 * half * size
-        W, b = (
-            Matrix(parameters + layers[layer, WEIGHTS_AT] * size, n_out, 1),
-            parameters + layers[layer, BIAS_AT] * size,
-        )
-        ends = Ends(BIAS, b, CUT if activation == RELU else STORE, 0, number)
-        multiply_vector(Matrix(x, 0, 1), W, Matrix(target, 0, 1), n_out, layers[layer, N_IN], ends)
-        if activation not in (IDENTITY, RELU):
-            activate(activation, vector_of(target, n_out, number))
+        W, b = parameters + layers[layer, WEIGHTS_AT] * size, parameters + layers[layer, BIAS_AT] * size
+        if layers[layer, KIND] == DENSE:
+            ends = Ends(BIAS, b, CUT if activation == RELU else STORE, 0, number)
+            matrix = Matrix(W, n_out, 1)
+            multiply_vector(Matrix(x, 0, 1), matrix, Matrix(target, 0, 1), n_out, layers[layer, N_IN], ends)
+            if activation not in (IDENTITY, RELU):
+                activate(activation, vector_of(target, n_out, number))
+        else:
+            source, row = matrix_of(x, 1, n_out, number), matrix_of(target, 1, n_out, number)
+            gains, shifts = matrix_of(W, 1, n_out, number), vector_of(b, n_out, number)
+            forward_whole_rows(source, layers, layer, gains, shifts, row)
         x = target
+
+
+@kernel(once=lambda real: (real[:, ::1], TABLE, types.intp, real[:, ::1], real[::1], real[:, ::1]))
+def forward_whole_rows(X, layers, layer, W, b, Y):
+    """Fill the outputs of a layer that goes over whole rows."""
+    go(FORWARD, layers[layer, KIND], X, Y, W, b, matrix_at(X, 0, 0, 0), X, Y)
+    activate(layers[layer, ACTIVATION], Y.reshape(Y.size))
 
 
 @kernel
 def size_of_buffer(layers, N):
     """Return how many entries the widest hidden layer's outputs have, for a block of N rows or of fewer."""
-    widest = 0
-    for layer in range(layers.shape[0] - 1):
-        widest = max(widest, layers[layer, N_OUT])
-    return (widest * min(N, ROWS) + LINE - 1) // LINE * LINE
+    return (layers[-1, WIDEST] * min(N, ROWS) + LINE - 1) // LINE * LINE
 
 
 @kernel
@@ -140,7 +162,7 @@ def panels_before(layers, layer, itemsize):
     """Return how many entries the panels of large weights before a layer have, or of all for the number of layers."""
     size = 0
     for below in range(layer):
-        if is_large(layers[below, N_IN], layers[below, N_OUT], itemsize):
+        if layers[below, KIND] == DENSE and is_large(layers[below, N_IN], layers[below, N_OUT], itemsize):
             size += size_of_panels(layers[below, N_IN], layers[below, N_OUT], itemsize)
     return size
 
@@ -155,7 +177,7 @@ def is_large(n_in, n_out, itemsize):
 def copy_all_panels(layers, parameters, panels):
     """Copy the panels of large weights, layer by layer."""
     for layer in range(layers.shape[0]):
-        if is_large(layers[layer, N_IN], layers[layer, N_OUT], parameters.itemsize):
+        if layers[layer, KIND] == DENSE and is_large(layers[layer, N_IN], layers[layer, N_OUT], parameters.itemsize):
             at = panels_before(layers, layer, parameters.itemsize)
             copy_panels(weights(layers, parameters, layer), panels[at:])
 
@@ -170,16 +192,20 @@ def forward_panels(X, panels, b, activation, Y):
 
 @kernel
 def predict_columns(X, layers, parameters, work, Y, layer, share, shares):
-    """Fill the columns, from one buffer to the other."""
+    """Fill the columns, or the rows of a layer that goes over whole ones, from one buffer to the other."""
     N, n_out = X.shape[0], layers[layer, N_OUT]
     size = size_of_buffer(layers, N)
-    j0, j1 = columns_of(n_out, share, shares)
     W, b = weights(layers, parameters, layer), bias(layers, parameters, layer)
     source, target = X, Y
     if layer > 0:
         at = (layer - 1) % 2 * size
-        source = matrix_at(work, at, N, W.shape[0])
+        source = matrix_at(work, at, N, layers[layer, N_IN])
     if layer < layers.shape[0] - 1:
         at = layer % 2 * size
         target = matrix_at(work, at, N, n_out)
+    if layers[layer, KIND] != DENSE:
+        r, s = share_of(N, share, shares, 1)
+        forward_whole_rows(source[r:s], layers, layer, W, b, target[r:s])
+        return
+    j0, j1 = columns_of(n_out, share, shares)
     forward_outputs(source, W, b, layers[layer, ACTIVATION], target, j0, j1)

@@ -15,7 +15,7 @@ from nbfc.kernels import further_updates  # noqa: F401  (they enter the table)
 from nbfc.kernels._addresses import Table
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.dense import columns_of, share_of
-from nbfc.kernels.layers import BIAS_AT, N_OUT, TABLE, WEIGHTS_AT, weights
+from nbfc.kernels.layers import BIAS_AT, DENSE, KIND, N_OUT, TABLE, WEIGHTS_AT, weights
 from nbfc.kernels.per_sample import sum_of_squares
 from nbfc.kernels.updates import (
     ADAM,
@@ -106,7 +106,7 @@ def add_penalties(layers, parameters, state, rule, start, stop):
     if l1 > real(0) or l2 > real(0):
         for layer in range(layers.shape[0]):
             first, last = max(start, layers[layer, WEIGHTS_AT]), min(stop, layers[layer, BIAS_AT])
-            if first < last:
+            if first < last and layers[layer, KIND] == DENSE:
                 w, g = parameters[first:last], gradient[first:last]
                 for p in range(w.shape[0]):
                     sign = real(1) if w[p] > real(0) else (real(-1) if w[p] < real(0) else real(0))
@@ -141,6 +141,8 @@ def project(layers, parameters, state, rule, share, shares):
     """Shorten columns of all W to `max_norm`: a share of each layer's. state[0] is used for the lengths."""
     zero = parameters.dtype.type(0)
     for layer in range(layers.shape[0]):
+        if layers[layer, KIND] != DENSE:
+            continue
         j0, j1 = columns_of(layers[layer, N_OUT], share, shares)
         W, sums = weights(layers, parameters, layer)[:, j0:j1], weights(layers, state[0], layer)[0, j0:j1]
         for j in range(sums.shape[0]):

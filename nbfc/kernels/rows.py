@@ -13,13 +13,27 @@ from nbfc.kernels.dense import (
     columns_of,
     forward_outputs,
     input_gradient_inputs,
+    share_of,
     shares_columns,
 )
 from nbfc.kernels.dropout import activation_to_pass, drop, drop_back
-from nbfc.kernels.elementwise import IDENTITY, is_further, multiply_by_derivative
+from nbfc.kernels.elementwise import IDENTITY, activate, is_further, multiply_by_derivative
 from nbfc.kernels.further_activations import activate_with_slopes
-from nbfc.kernels.layers import ACTIVATION, INTEGERS, N_IN, N_OUT, TABLE, bias, number_of_parameters, weights
+from nbfc.kernels.layers import (
+    ACTIVATION,
+    DENSE,
+    INTEGERS,
+    KIND,
+    N_IN,
+    N_OUT,
+    TABLE,
+    W_ROWS,
+    bias,
+    number_of_parameters,
+    weights,
+)
 from nbfc.kernels.losses import loss_rows, objective, weigh
+from nbfc.kernels.whole_rows import BACK, FORWARD, go
 from nbfc.kernels.workspace import batch_size, gradients, inputs, losses, outputs, slopes
 
 SMALL = 2**18  # products of numbers that one thread takes as soon as two; to fetch a weight counts for eight
@@ -57,11 +71,17 @@ def forward_layer(rows, layers, parameters, room, layer, place, end, j0, j1):
     W, b = weights(layers, parameters, layer), bias(layers, parameters, layer)
     Y = outputs(layers, room, layer, place, end)
     X = outputs(layers, room, layer - 1, place, end) if layer > 0 else rows
-    activation = layers[layer, ACTIVATION]
-    if not is_further(activation):
-        forward_outputs(X, W, b, activation, Y, j0, j1)
-        return
-    forward_outputs(X, W, b, IDENTITY, Y, j0, j1)
+    activation, kind = layers[layer, ACTIVATION], layers[layer, KIND]
+    if kind == DENSE:
+        further = is_further(activation)
+        forward_outputs(X, W, b, IDENTITY if further else activation, Y, j0, j1)
+        if not further:
+            return
+    else:
+        go(FORWARD, kind, X, Y, W, b, slopes(layers, room, layer - 1, place, end), X, Y)
+        if not is_further(activation):
+            activate(activation, Y.reshape(Y.size))
+            return
     D = slopes(layers, room, layer, place, end)
     if j1 - j0 == Y.shape[1]:
         activate_with_slopes(activation, Y.reshape(Y.size), D.reshape(D.size))
@@ -78,6 +98,11 @@ def back_layer(layers, parameters, room, layer, key, place, end, few, k0, k1):
     """
     dY, W = gradients(layers, room, layer, place, end), weights(layers, parameters, layer)
     X, dX = outputs(layers, room, layer - 1, place, end), gradients(layers, room, layer - 1, place, end)
+    kind = layers[layer, KIND]
+    if kind != DENSE:
+        Y, b = outputs(layers, room, layer, place, end), bias(layers, parameters, layer)
+        go(BACK, kind, X, Y, W, b, slopes(layers, room, layer - 1, place, end), dY, dX)
+        return
     input_gradient_inputs(dY, W, activation_to_pass(layers, layer - 1, key), X, dX, few, k0, k1)
     if is_further(layers[layer - 1, ACTIVATION]):
         D = slopes(layers, room, layer - 1, place, end)
@@ -154,23 +179,36 @@ def is_serial(layers, N, phase):
 @kernel
 def is_small(layers, layer, N, shared):
     """Return whether threads would gain less than it costs them to meet, if they share a layer's N_OUT or N_IN."""
-    return max(N, 8) * layers[layer, N_IN] * layers[layer, N_OUT] < SMALL or layers[layer, shared] < 2 * WHOLE
+    return max(N, 8) * layers[layer, W_ROWS] * layers[layer, N_OUT] < SMALL or layers[layer, shared] < 2 * WHOLE
 
 
 @kernel
 def phase_of_columns(X, order, goal, layers, parameters, room, phase, share, shares):
-    """Gather the rows, take the loss, or fill a share of the columns of a layer's Y or of the gradient at its X."""
+    """Gather the rows, take the loss, or fill a share of the columns of a layer's Y or of the gradient at its X.
+
+    Of a layer that goes over whole rows it is a share of those.
+    """
     N, L, layer = batch_size(X, order), layers.shape[0], layer_of(layers, phase)
     if phase == 0:
         gather(X, order, inputs(layers, room, 0, order.shape[0]))
     elif phase == L + 1:
         take_loss(goal, 0, N, layers, room, 0)
     elif phase <= L:
-        j0, j1 = columns_of(layers[layer, N_OUT], share, shares)
+        r, s, j0, j1 = part_of(layers, layer, N, layers[layer, N_OUT], share, shares)
         rows = inputs(layers, room, 0, N) if order.shape[0] > 0 else X
-        forward_layer(rows, layers, parameters, room, layer, 0, N, j0, j1)
-        drop(layers, room, layer, goal.key, 0, 0, N, j0, j1)
+        forward_layer(rows, layers, parameters, room, layer, r, s, j0, j1)
+        drop(layers, room, layer, goal.key, r, r, s, j0, j1)
     else:
-        k0, k1 = columns_of(layers[layer, N_IN], share, shares)
-        back_layer(layers, parameters, room, layer, goal.key, 0, N, N < FEW_ROWS, k0, k1)
-        drop_back(layers, room, layer - 1, goal.key, 0, 0, N, k0, k1)
+        r, s, k0, k1 = part_of(layers, layer, N, layers[layer, N_IN], share, shares)
+        back_layer(layers, parameters, room, layer, goal.key, r, s, N < FEW_ROWS, k0, k1)
+        drop_back(layers, room, layer - 1, goal.key, r, r, s, k0, k1)
+
+
+@kernel
+def part_of(layers, layer, N, columns, share, shares):
+    """Return which rows and columns of N rows are a thread's: some of all columns, or some of all rows."""
+    if layers[layer, KIND] == DENSE:
+        j0, j1 = columns_of(columns, share, shares)
+        return 0, N, j0, j1
+    r, s = share_of(N, share, shares, 1)
+    return r, s, 0, columns

@@ -19,7 +19,7 @@ Arrays, for P parameters in L layers (see ``layers``), N samples and S = the sum
     X          (N or more, m)     inputs                                                            read
     order      int64 (N,) or (0,) the rows of X that are the batch, in this order; none: X is       read
     goal       Objective          targets, weights and loss (see ``losses``)                        read
-    layers     int64 (L, 7)       the layer table                                                   read
+    layers     int64 (L, 10)      the layer table                                                   read
     parameters (P,)               W and b of all layers                                             updated
     state      (1 + moments, P)   gradient, then the optimizer's moments (see ``updates``)          updated
     work       (size_of_work,)    memory (see ``workspace``)                                        overwritten
@@ -31,7 +31,7 @@ from numba import prange, types
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.dense import ROWS_TOGETHER, WHOLE, share_of
 from nbfc.kernels.dropout import key_of
-from nbfc.kernels.layers import N_IN
+from nbfc.kernels.layers import W_ROWS
 from nbfc.kernels.losses import Objective
 from nbfc.kernels.parameters import bias_gradient, pass_of_parameters, weight_gradient
 from nbfc.kernels.per_sample import clip_rows
@@ -143,8 +143,9 @@ def pass_of_rows(X, order, goal, layers, parameters, work, rule, phase, share, s
         if rule[CLIP] > 0:
             clip_rows(rows, layers, here, 0, rule[CLIP])
         for layer in range(layers.shape[0]):
-            weight_gradient(rows, layers, here, layer, 0, layers[layer, N_IN], gradient)
-            bias_gradient(rows, layers, here, layer, gradient)
+            if layers[layer, W_ROWS] > 0:
+                weight_gradient(rows, layers, here, layer, 0, layers[layer, W_ROWS], gradient)
+                bias_gradient(rows, layers, here, layer, gradient)
         gradient[-1] = sum_of_losses(layers, here, s - r) / (s - r)
 
 

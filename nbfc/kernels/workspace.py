@@ -4,12 +4,13 @@ One flat array, for P parameters in L layers (see ``layers``), N samples of m in
 
     parts   for each, where the batch is cut into several: its gradient (P,) and its mean loss
     rooms   for each thread, or one for all where the batch is whole: (2 S + 1 + m, C), or (3 S + 1 + m, C) where a
-            layer's derivatives are kept
+            layer's slopes are kept
     flag    one entry: NaN where a parameter overflowed
 
 A room has place for the C rows of a part, or for all N. In its flat memory a layer's outputs lie at C · OUTPUTS_AT,
 their gradients C · S further on, then the samples' losses, the inputs, where they have to be gathered, and last the
-derivatives of activations that cannot be told from their values.
+slopes: derivatives of activations that cannot be told from their values, and what a layer's outputs were multiplied by
+to normalise them.
 """
 
 from numba.extending import register_jitable
@@ -18,7 +19,7 @@ from nbfc._arrays import Array
 from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.dense import WHOLE
 from nbfc.kernels.elementwise import SIGMOID
-from nbfc.kernels.layers import ACTIVATION, N_IN, N_OUT, OUTPUTS_AT, number_of_parameters
+from nbfc.kernels.layers import ACTIVATION, KIND, N_IN, N_OUT, NORMALIZE, OUTPUTS_AT, number_of_parameters
 from nbfc.kernels.memory import matrix_at, vector_at
 
 ROWS = 256  # rows that are taken through the network at a time: enough to make up for copying panels of weights
@@ -103,14 +104,14 @@ def rows_of_room(layers: Array) -> int:
     """Return 2 S + 1 + m, or 3 S + 1 + m: how many numbers each sample takes."""
     parts = 2
     for layer in range(layers.shape[0]):
-        if layers[layer, ACTIVATION] > SIGMOID:
+        if layers[layer, ACTIVATION] > SIGMOID or layers[layer, KIND] == NORMALIZE:
             parts = 3
     return parts * all_outputs(layers) + 1 + layers[0, N_IN]  # type: ignore[no-any-return]
 
 
 @inlined
 def slopes(layers, room, layer, r, s):
-    """Return rows r to s of the derivatives of a layer's activation, (C, n_out), where they are kept."""
+    """Return rows r to s of a layer's slopes, (C, n_out), where they are kept."""
     start = room.shape[1] * (2 * all_outputs(layers) + 1 + layers[0, N_IN] + layers[layer, OUTPUTS_AT])
     return matrix_at(room, start + r * layers[layer, N_OUT], s - r, layers[layer, N_OUT])
 

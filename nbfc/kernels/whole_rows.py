@@ -1,0 +1,177 @@
+"""Layers that go over whole rows: normalisation, and softmax of the outputs. Compiled when first wanted.
+
+Each stands in the table of layers as one of its own, between a product and what follows it; its inputs X (N, n) are the
+product's outputs, which it may overwrite, and its outputs Y (N, n) go through an activation as those of any layer.
+
+- Layer normalisation, Ba et al., 2016, equation 4: x̂ = (x − μ) s, for a row's mean μ, variance σ² and
+  s = 1 / √(σ² + ε); y = g ⊙ x̂ + b, for gains g, which are its W (1, n), and shifts b. X becomes x̂.
+- Softmax: y_j = exp x_j / Σ_k exp x_k.
+
+The derivatives of x̂ and of softmax by x are symmetric matrices, so that one function multiplies by them for ③, which
+goes back, and for the tangents of ``derivatives``, which go forward. With ⟨·⟩ for the mean over a row, and v any row::
+
+    ∂x̂/∂x v = s (v − ⟨v⟩ − x̂ ⟨x̂ ⊙ v⟩)          ∂y/∂x v = y ⊙ (v − Σ_k y_k v_k)
+"""
+
+from math import sqrt
+from typing import Any
+
+from nbfc._arrays import Array
+from nbfc.kernels._addresses import Table
+from nbfc.kernels._jit import kernel
+from nbfc.kernels.exponential import exp
+from nbfc.kernels.layers import DENSE, KIND, NORMALIZE, SOFTMAX_OF_ROWS
+
+EPSILON = 1e-5
+FORWARD, BACK, ALONG, GAINS = range(4)  # what is done, in each kind of layer
+PARTS = 4
+
+
+def arguments(real):
+    """Return the types of X, Y, W and b; of S, given and result."""
+    return *[real[:, ::1]] * 3, real[::1], *[real[:, ::1]] * 3
+
+
+WHOLE_ROWS = Table("whole_rows", arguments)
+call_of_table = WHOLE_ROWS.call
+
+
+@kernel
+def go(part, kind, X, Y, W, b, S, given, result):
+    """Do one part of what a layer of some kind does.
+
+    ======= ============================================================= ==================== ====================
+    part    what                                                          given                result
+    ======= ============================================================= ==================== ====================
+    FORWARD Y = the outputs for X; the first entry of a row of S is its s not read             not written
+    BACK    the gradient by X, from the one by Y                          (M, n)               (M, n)
+    ALONG   how Y changes, from how X does                                (M, n)               (M, n)
+    GAINS   the mean over rows of the gradient by the gains               the one by Y, (N, n) (1, n)
+    ======= ============================================================= ==================== ====================
+
+    Where S has no rows nothing is written there. X and Y may be those of one sample, for all M.
+    """
+    call_of_table(PARTS * kind + part, X, Y, W, b, S, given, result)
+
+
+@kernel(reassociate=True)
+def mean(x):
+    """Return ⟨x⟩."""
+    total = x.dtype.type(0)
+    for j in range(x.shape[0]):
+        total += x[j]
+    return total / x.dtype.type(x.shape[0])
+
+
+@kernel(reassociate=True)
+def mean_product(x, y):
+    """Return ⟨x ⊙ y⟩."""
+    total = x.dtype.type(0)
+    for j in range(x.shape[0]):
+        total += x[j] * y[j]
+    return total / x.dtype.type(x.shape[0])
+
+
+@kernel(once=arguments)
+def normalize(X, Y, W, b, S, given, result):
+    """X ← x̂; Y = g ⊙ x̂ + b."""
+    g, one = W[0], W.dtype.type(1)
+    for i in range(X.shape[0]):
+        x, y = X[i], Y[i]
+        middle = mean(x)
+        for j in range(x.shape[0]):
+            x[j] -= middle
+        s = one / sqrt(mean_product(x, x) + W.dtype.type(EPSILON))
+        if S.shape[0] > 0:
+            S[i, 0] = s
+        for j in range(x.shape[0]):
+            x[j] *= s
+            y[j] = g[j] * x[j] + b[j]
+
+
+@kernel
+def multiply_by_slope(x, s, v):
+    """v ← ∂x̂/∂x v, for a row x̂ and its s."""
+    middle, along = mean(v), mean_product(x, v)
+    for j in range(x.shape[0]):
+        v[j] = s * (v[j] - middle - x[j] * along)
+
+
+@kernel(once=arguments)
+def normalize_back(X, Y, W, b, S, given, result):
+    """∂J/∂x = ∂x̂/∂x (g ⊙ ∂J/∂y)."""
+    g = W[0]
+    for i in range(given.shape[0]):
+        at, v, dx = min(i, X.shape[0] - 1), given[i], result[i]
+        for j in range(v.shape[0]):
+            dx[j] = g[j] * v[j]
+        multiply_by_slope(X[at], S[at, 0], dx)
+
+
+@kernel(once=arguments)
+def normalize_along(X, Y, W, b, S, given, result):
+    """ẏ = g ⊙ (∂x̂/∂x ẋ)."""
+    g = W[0]
+    for i in range(given.shape[0]):
+        at, v, dy = min(i, X.shape[0] - 1), given[i], result[i]
+        for j in range(v.shape[0]):
+            dy[j] = v[j]
+        multiply_by_slope(X[at], S[at, 0], dy)
+        for j in range(v.shape[0]):
+            dy[j] *= g[j]
+
+
+@kernel(once=arguments)
+def gradient_of_gains(X, Y, W, b, S, given, result):
+    """dg = (1/N) Σ_i x̂⁽ⁱ⁾ ⊙ ∂J⁽ⁱ⁾/∂y⁽ⁱ⁾: what ② is for a diagonal matrix."""
+    dg, zero, scale = result[0], result.dtype.type(0), result.dtype.type(1 / X.shape[0])
+    for j in range(dg.shape[0]):
+        dg[j] = zero
+    for i in range(X.shape[0]):
+        x, v = X[i], given[i]
+        for j in range(dg.shape[0]):
+            dg[j] += x[j] * v[j]
+    for j in range(dg.shape[0]):
+        dg[j] *= scale
+
+
+@kernel(once=arguments)
+def softmax(X, Y, W, b, S, given, result):
+    """y = exp (x − max x) / Σ exp (x − max x)."""
+    one = X.dtype.type(1)
+    for i in range(X.shape[0]):
+        x, y = X[i], Y[i]
+        most = x[0]
+        for j in range(1, x.shape[0]):
+            most = x[j] if x[j] > most else most
+        for j in range(x.shape[0]):
+            y[j] = exp(x[j] - most)
+        scale = one / (mean(y) * X.dtype.type(x.shape[0]))
+        for j in range(x.shape[0]):
+            y[j] *= scale
+
+
+@kernel(once=arguments)
+def softmax_back(X, Y, W, b, S, given, result):
+    """∂J/∂x = ∂y/∂x ∂J/∂y, and ẏ = ∂y/∂x ẋ."""
+    for i in range(given.shape[0]):
+        y, v, dx = Y[min(i, Y.shape[0] - 1)], given[i], result[i]
+        along = mean_product(y, v) * v.dtype.type(v.shape[0])
+        for j in range(v.shape[0]):
+            dx[j] = y[j] * (v[j] - along)
+
+
+KINDS = {
+    NORMALIZE: {FORWARD: normalize, BACK: normalize_back, ALONG: normalize_along, GAINS: gradient_of_gains},
+    SOFTMAX_OF_ROWS: {FORWARD: softmax, BACK: softmax_back, ALONG: softmax_back},
+}
+for _kind, _parts in KINDS.items():
+    for _part, _function in _parts.items():
+        WHOLE_ROWS.add(PARTS * _kind + _part, _function.kernel)
+
+
+def load_whole_rows(layers: Array, dtype: Any) -> None:
+    """Load what a table of layers asks for."""
+    for kind in set(layers[:, KIND].tolist()) - {DENSE}:
+        for part in KINDS[kind]:
+            WHOLE_ROWS.load(PARTS * kind + part, dtype)

@@ -1,0 +1,83 @@
+"""The parameters of a network: one flat vector, and what stands for its parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nbfc import _arrays
+from nbfc._arrays import Array
+from nbfc.kernels import layers
+from nbfc.kernels.elementwise import IDENTITY
+from nbfc.kernels.further_activations import code_of, load_activations
+from nbfc.kernels.whole_rows import load_whole_rows
+
+
+class _Views(tuple[Array, ...]):
+    """Arrays whose places cannot be taken: assigning to one copies the values in, so that it stays a view."""
+
+    __slots__ = ()
+
+    def __setitem__(self, layer: int, values: Any) -> None:
+        self[layer][...] = values
+
+
+class Parametrized:
+    """The parameters of a network that has what `MLP` has."""
+
+    _widths: tuple[int, ...]
+    _activations: tuple[Any, ...]
+    _layer_norm: bool
+    _dtype: np.dtype[Any]
+
+    def _allocate(self) -> None:
+        """Make the flat vector and the views into it."""
+        codes = [code_of(activation) or IDENTITY for activation in self._activations]
+        self._layers, size = layers.table(self._widths, codes, self._layer_norm)
+        load_activations(self._layers, self._dtype)
+        load_whole_rows(self._layers, self._dtype)
+        self._parameters = _arrays.aligned_zeros(size, self._dtype)
+        self._weights, self._biases = map(_Views, layers.views(self._layers, self._parameters))
+        gains, shifts = layers.views(self._layers, self._parameters, layers.NORMALIZE)
+        self._gains, self._shifts = _Views(gain[0] for gain in gains), _Views(shifts)
+
+    @property
+    def parameters(self) -> Array:
+        """Every weight and bias, gain and shift in one vector (P,); assigning copies the values in."""
+        return self._parameters
+
+    @parameters.setter
+    def parameters(self, values: Any) -> None:
+        self._parameters[:] = values
+
+    @property
+    def weights(self) -> _Views:
+        """Each layer's W (n_in, n_out), as views into `parameters`; assigning to one copies the values in."""
+        return self._weights
+
+    @property
+    def biases(self) -> _Views:
+        """Each layer's b (n_out,), as views into `parameters`; assigning to one copies the values in."""
+        return self._biases
+
+    @property
+    def gains(self) -> _Views:
+        """Each hidden layer's gains (n_out,), likewise; none without `layer_norm`."""
+        return self._gains
+
+    @property
+    def shifts(self) -> _Views:
+        """Each hidden layer's shifts (n_out,), likewise."""
+        return self._shifts
+
+    _MADE_ANEW = ("_weights", "_biases", "_gains", "_shifts", "_layers", "_idle")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in self._MADE_ANEW}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the views into `parameters`, which copying and pickling would otherwise tear off."""
+        vars(self).update(state)
+        self._allocate()
+        self._parameters[:] = state["_parameters"]
