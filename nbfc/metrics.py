@@ -24,8 +24,6 @@ from nbfc._checks import choice
 from nbfc.losses import Loss
 
 Metric = Callable[[Array, Array], float]
-# The targets, the network's outputs, and the outputs as the loss takes them: of a softmax, cross entropy takes logits.
-Measure = Callable[[Array, Array, Array], float]
 
 
 def accuracy(y: Array, logits: Array) -> float:
@@ -104,15 +102,7 @@ def _named(name: str, loss: Loss) -> Metric:
     return make(name, metrics, loss)
 
 
-def _of_outputs(metric: Metric) -> Measure:
-    return lambda y, outputs, taken: metric(y, outputs)
-
-
-def _of_taken(metric: Metric) -> Measure:
-    return lambda y, outputs, taken: metric(y, taken)
-
-
-def resolve(metrics: Sequence[str | Metric], loss: Loss) -> dict[str, Measure]:
+def resolve(metrics: Sequence[str | Metric], loss: Loss) -> dict[str, Metric]:
     """Return the metrics by name; a function's is its ``__name__``.
 
     Raises
@@ -126,13 +116,13 @@ def resolve(metrics: Sequence[str | Metric], loss: Loss) -> dict[str, Measure]:
     """
     if not isinstance(metrics, (list, tuple)):
         raise TypeError(f"metrics is {metrics!r}: expected a list of names and functions, such as ['accuracy'].")
-    found: dict[str, Measure] = {}
+    found: dict[str, Metric] = {}
     for metric in metrics:
         if callable(metric):
             name = getattr(metric, "__name__", repr(metric))
-            measure = _of_outputs(metric)
+            measure = metric
         else:
-            name, measure = metric, _of_taken(_named(metric, loss))
+            name, measure = metric, _named(metric, loss)
         if name in found:
             raise ValueError(f"metrics has {name!r} twice: expected different names, as the records keep them by name.")
         found[name] = measure

@@ -15,7 +15,7 @@ from nbfc.calls import Callback, Calls, FitState, check_callbacks, started
 from nbfc.errors import DivergenceError
 from nbfc.history import Epoch, History, ProgressBar
 from nbfc.losses import Loss, per_sample
-from nbfc.metrics import Measure
+from nbfc.metrics import Metric
 from nbfc.metrics import resolve as resolve_metrics
 from nbfc.network import MLP
 from nbfc.optimizers import Optimizer
@@ -103,6 +103,7 @@ def fit(
     batch_size = whole_number("batch_size", batch_size, least=1)
     goal = trainer.loss
     measures = resolve_metrics(metrics, goal)
+    own = [metric for metric in metrics if callable(metric)]
     check_callbacks(callbacks)
     rng = seeded(seed)
     X, y = _finite_batch(net, X, y, goal)
@@ -123,14 +124,14 @@ def fit(
                 validation_loss: float | None = None
                 values: dict[str, float] = {}
                 if held_out is not None:
-                    validation_loss, values = _evaluate(net, *held_out, goal, measures)
+                    validation_loss, values = _evaluate(net, *held_out, goal, measures, own)
                     if not np.isfinite(validation_loss):
                         message = (
                             f"epoch {state.epoch}, after batch {state.batch}: the validation loss is {validation_loss}"
                         )
                         raise DivergenceError(f"{message}; the parameters are finite, but too large.", history)
                 elif measures:
-                    _, values = _evaluate(net, X, y, goal, measures)
+                    _, values = _evaluate(net, X, y, goal, measures, own)
                 rate = trainer.learning_rate
                 history.append(Epoch(state.epoch, mean_loss, validation_loss, values, seconds, len(X) / seconds, rate))
                 if stopping := calls.end_epoch(state):
@@ -175,12 +176,17 @@ def _validation_batch(net: MLP, validation: Any, loss: Loss) -> tuple[Array, Arr
         raise type(error)(f"validation: {error}") from None
 
 
-def _evaluate(net: MLP, X: Array, y: Array, loss: Loss, measures: dict[str, Measure]) -> tuple[float, dict[str, float]]:
-    """Return the mean loss and the metrics on inputs and targets from `_finite_batch`."""
+def _evaluate(
+    net: MLP, X: Array, y: Array, loss: Loss, measures: dict[str, Metric], own: Sequence[Any]
+) -> tuple[float, dict[str, float]]:
+    """Return the mean loss and the metrics on inputs and targets from `_finite_batch`.
+
+    Users' `own` metrics get the network's outputs, the others what the loss takes: before a softmax these are logits.
+    """
     outputs, layers = net._outputs(X), net._layers_for(loss)
     taken = outputs if len(layers) == len(net._layers) else net._outputs(X, layers=layers)
     losses, _ = per_sample(loss, taken, y)
     y = y.view()
     y.flags.writeable = False  # it may be the user's own array, or the targets of the next epoch
-    values = {name: float(measure(y, outputs, taken)) for name, measure in measures.items()}
+    values = {name: float(measure(y, outputs if measure in own else taken)) for name, measure in measures.items()}
     return float(losses.mean(dtype=np.float64)), values

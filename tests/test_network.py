@@ -271,7 +271,7 @@ def test_scaling_keeps_the_digits_that_float32_has_not(start):
         (lambda: nbfc.MLP([3, 2.5]), TypeError, r"widths\[1\] is 2.5: expected a whole number"),
         (lambda: nbfc.MLP(3), TypeError, "widths is 3: expected a list"),
         (lambda: nbfc.MLP([3, 2], "swish"), ValueError, "activation is 'swish': expected one of 'identity', 'relu'"),
-        (lambda: nbfc.MLP([3, 2], output_activation="softmax"), ValueError, "output_activation is 'softmax'"),
+        (lambda: nbfc.MLP([3, 2], output_activation="softmin"), ValueError, "output_activation is 'softmin'"),
         (lambda: nbfc.MLP([3, 4, 2], ["relu", "tanh", "tanh"]), ValueError, "activation has 3 names: expected 1, .* 2"),
         (lambda: nbfc.MLP([3, 4, 2], ["relu", "tanh"], "sigmoid"), ValueError, "output_activation is 'sigmoid', but"),
         (lambda: nbfc.MLP([3, 4, 2], [None]), TypeError, r"activation\[0\] is None"),

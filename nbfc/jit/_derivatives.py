@@ -153,7 +153,8 @@ def hessian_vector(policy: Policy, x: Array, w: Array, v: Array) -> Array:  # ty
     Raises
     ------
     ValueError
-        If a shape does not fit, or the network has an activation other than identity, relu, tanh and sigmoid.
+        If a shape does not fit, or the network has an activation other than identity, relu, tanh and sigmoid,
+        or normalised layers or a softmax.
     """
 
 

@@ -37,8 +37,8 @@ V_OUTPUTS = _fault("v has another shape than the outputs: expected (n_out,), or 
 V_INPUTS = _fault("v has another shape than x: expected a direction for each sample")
 W_OUTPUTS = _fault("w has another shape than the outputs: expected (n_out,), or (N, n_out) for x (N, n_in)")
 NO_SECOND = _fault(
-    "hessian_vector came for an activation or a normalisation whose second derivative is not known: expected identity, "
-    "relu, tanh or sigmoid"
+    "hessian_vector came for an activation whose second derivative is not known: expected identity, relu, tanh or "
+    "sigmoid, and no normalisation"
 )
 NO_SAMPLES = _fault("there are no samples: expected at least one, as the mean over the batch needs")
 TARGET_SHAPE = _fault(
