@@ -106,8 +106,11 @@ def back_layer(layers, parameters, room, layer, key, place, end, few, k0, k1):
     input_gradient_inputs(dY, W, activation_to_pass(layers, layer - 1, key), X, dX, few, k0, k1)
     if is_further(layers[layer - 1, ACTIVATION]):
         D = slopes(layers, room, layer - 1, place, end)
-        for i in range(dX.shape[0]):
-            multiply(D[i, k0:k1], dX[i, k0:k1])
+        if k1 - k0 == dX.shape[1]:
+            multiply(D.reshape(D.size), dX.reshape(dX.size))
+        else:
+            for i in range(dX.shape[0]):
+                multiply(D[i, k0:k1], dX[i, k0:k1])
 
 
 @kernel
