@@ -46,7 +46,7 @@ def _log(x):
 
 @overload(log1p, inline="always")
 def _log1p(x):
-    """Here s = x / (x + 2) ≤ 1/3: more terms take less time than to find k."""
+    """With s = x / (x + 2) ≤ 1/3: more terms take less time than to find k."""
     two = (np.float32 if x == types.float32 else np.float64)(2)
     return lambda x: artanh_twice_to_third(x / (x + two))
 
