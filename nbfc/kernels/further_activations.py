@@ -15,6 +15,7 @@ softplus   log(1 + exp z)                              Dugas et al., 2001, equat
 ========== =========================================== =======================================
 """
 
+from collections.abc import Iterator
 from math import erf
 from typing import Any
 
@@ -128,6 +129,13 @@ def _normal(z):
     return normal
 
 
+def _loops(name: str, values: Any, slopes: Any) -> Iterator[tuple[Table, Any, Any]]:
+    """Yield each loop with its table and the types of its arguments, after giving it a name of its own."""
+    for table, loop, arguments in ((VALUES, values, value_arguments), (SLOPES, slopes, slope_arguments)):
+        loop.__name__ = name.format(loop.__name__)
+        yield table, loop, arguments
+
+
 def _enter(code: int, function: Any) -> None:
     """Make both kernels of a function of z, and give them its code."""
 
@@ -139,9 +147,8 @@ def _enter(code: int, function: Any) -> None:
         for t in range(y.shape[0]):
             y[t], d[t] = function(y[t])
 
-    for table, made, arguments in ((VALUES, values, value_arguments), (SLOPES, slopes, slope_arguments)):
-        made.__name__ = f"{made.__name__}_{code}"
-        table.add(code, kernel(made, once=arguments).kernel)
+    for table, loop, arguments in _loops(f"{{}}_{code}", values, slopes):
+        table.add(code, kernel(loop, once=arguments).kernel)
 
 
 def _enter_own(code: int, function: Any) -> None:
@@ -161,9 +168,8 @@ def _enter_own(code: int, function: Any) -> None:
             except Exception:
                 y[t] = d[t] = np.nan
 
-    for table, made, arguments in ((VALUES, values, value_arguments), (SLOPES, slopes, slope_arguments)):
-        made.__name__ = f"own_{made.__name__}_{code}"
-        table.add(code, ByAddress(numba.njit(made, error_model="numpy", nogil=True), arguments))
+    for table, loop, arguments in _loops(f"own_{{}}_{code}", values, slopes):
+        table.add(code, ByAddress(numba.njit(loop, error_model="numpy", nogil=True), arguments))
 
 
 for _code, _function in zip(FURTHER.values(), (leaky_relu, elu, selu, gelu, silu, softplus), strict=True):

@@ -9,6 +9,7 @@ from math import sqrt
 from typing import Any
 
 from numba import types
+from numba.extending import register_jitable
 
 from nbfc._arrays import Array
 from nbfc.kernels import further_updates  # noqa: F401  (they enter the table)
@@ -47,12 +48,30 @@ TOGETHER = 64
 PENALIZE, SHORTEN, UPDATE, PROJECT = range(4)
 
 
+@register_jitable
+def penalizes(rule):
+    """Return whether a rule changes entries of the gradient by themselves."""
+    return rule[L1] > 0 or rule[L2] > 0 or rule[CLIP_VALUE] > 0
+
+
+@register_jitable
+def shortens(rule):
+    """Return whether it needs the whole gradient before the update."""
+    return rule[CLIP_NORM] > 0
+
+
+@register_jitable
+def projects(rule):
+    """Return whether it bounds weights after the update."""
+    return rule[MAX_NORM] > 0
+
+
 @kernel
 def finish(layers, parameters, state, rule, start, stop):
     """Do what the rule says with entries start to stop of the gradient, as far as the whole of it is not needed."""
-    if rule[L1] > 0 or rule[L2] > 0 or rule[CLIP_VALUE] > 0:
+    if penalizes(rule):
         call_of_table(PENALIZE, layers, parameters, state, rule, start, stop)
-    if rule[CLIP_NORM] > 0:
+    if shortens(rule):
         return parameters.dtype.type(0)
     return update(parameters, state, rule, start, stop)
 
@@ -63,11 +82,11 @@ def is_loaded(rule, parameters):
     code, found = int(rule[CODE]), True
     if code > ADAM:
         found &= has_update(code, parameters)
-    if rule[L1] > 0 or rule[L2] > 0 or rule[CLIP_VALUE] > 0:
+    if penalizes(rule):
         found &= has_extra(PENALIZE, parameters)
-    if rule[CLIP_NORM] > 0:
+    if shortens(rule):
         found &= has_extra(SHORTEN, parameters) & has_extra(UPDATE, parameters)
-    if rule[MAX_NORM] > 0:
+    if projects(rule):
         found &= has_extra(PROJECT, parameters)
     return found
 
@@ -75,25 +94,25 @@ def is_loaded(rule, parameters):
 @kernel
 def phases_of_parameters(rule):
     """Return in how many phases pass 2 is made: 0 makes the gradient, and what `finish` does; 1 and 2 are rarer."""
-    return 1 if rule[CODE] == KEEP or (rule[CLIP_NORM] == 0 and rule[MAX_NORM] == 0) else 3
+    return 3 if rule[CODE] != KEEP and (shortens(rule) or projects(rule)) else 1
 
 
 @kernel
 def between(layers, parameters, state, rule, phase):
     """Do what is for one thread, before a phase."""
-    if phase == 1 and rule[CLIP_NORM] > 0:
+    if phase == 1 and shortens(rule):
         call_of_table(SHORTEN, layers, parameters, state, rule, 0, parameters.shape[0])
 
 
 @kernel
 def phase_of_update(layers, parameters, state, work, rule, phase, share, shares):
     """Phase 1, the update by a gradient that was shortened, or 2, the projection, for a share of the parameters."""
-    if phase == 1 and rule[CLIP_NORM] > 0:
+    if phase == 1 and shortens(rule):
         start, end = share_of(parameters.shape[0], share, shares, TOGETHER)
         overflow = call_of_table(UPDATE, layers, parameters, state, rule, start, end)
         if overflow != 0:
             work[-1] = overflow
-    elif phase == 2 and rule[MAX_NORM] > 0 and work[-1] == 0:
+    elif phase == 2 and projects(rule) and work[-1] == 0:
         call_of_table(PROJECT, layers, parameters, state, rule, share, shares)
 
 
@@ -171,8 +190,6 @@ for _code, _extra in ((PENALIZE, add_penalties), (SHORTEN, shorten), (UPDATE, up
 def load(rule: Array, dtype: Any) -> None:
     """Load what a rule asks for."""
     UPDATE_TABLE.load(int(rule[CODE]), dtype)
-    for extra, entries in ((PENALIZE, (L1, L2, CLIP_VALUE)), (SHORTEN, (CLIP_NORM,)), (PROJECT, (MAX_NORM,))):
-        if rule[list(entries)].any():
+    for extra, is_asked in ((PENALIZE, penalizes), (SHORTEN, shortens), (UPDATE, shortens), (PROJECT, projects)):
+        if is_asked(rule):
             EXTRAS.load(extra, dtype)
-    if rule[CLIP_NORM]:
-        EXTRAS.load(UPDATE, dtype)

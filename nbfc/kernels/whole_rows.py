@@ -100,25 +100,28 @@ def multiply_by_slope(x, s, v):
 @kernel(once=arguments)
 def normalize_back(X, Y, W, b, S, given, result):
     """∂J/∂x = ∂x̂/∂x (g ⊙ ∂J/∂y)."""
-    g = W[0]
     for i in range(given.shape[0]):
-        at, v, dx = min(i, X.shape[0] - 1), given[i], result[i]
-        for j in range(v.shape[0]):
-            dx[j] = g[j] * v[j]
+        at, dx = min(i, X.shape[0] - 1), result[i]
+        multiply_entries(W[0], given[i], dx)
         multiply_by_slope(X[at], S[at, 0], dx)
 
 
 @kernel(once=arguments)
 def normalize_along(X, Y, W, b, S, given, result):
     """ẏ = g ⊙ (∂x̂/∂x ẋ)."""
-    g = W[0]
     for i in range(given.shape[0]):
         at, v, dy = min(i, X.shape[0] - 1), given[i], result[i]
         for j in range(v.shape[0]):
             dy[j] = v[j]
         multiply_by_slope(X[at], S[at, 0], dy)
-        for j in range(v.shape[0]):
-            dy[j] *= g[j]
+        multiply_entries(W[0], dy, dy)
+
+
+@kernel
+def multiply_entries(x, y, target):
+    """target ← x ⊙ y."""
+    for j in range(target.shape[0]):
+        target[j] = x[j] * y[j]
 
 
 @kernel(once=arguments)
