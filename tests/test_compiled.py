@@ -292,6 +292,28 @@ def test_loss_gradients_are_those_of_the_network_to_the_bit(case, N, dtype, rng)
         assert gradients(policy, X, T)[0] == value
 
 
+@njit
+def weighted(policy, x, t, weights):
+    return jit.loss_gradient(policy, x, t, "cross_entropy", sample_weight=weights)
+
+
+@pytest.mark.parametrize("N", [1, 9, 300])
+def test_weighted_gradients_and_steps_are_those_of_the_network_to_the_bit(N, dtype, rng):
+    net, X = samples.network([6, 30, 3], dtype=dtype), rng.standard_normal((N, 6))
+    T, policy = rng.integers(0, 3, N), net.freeze()
+    wide = rng.random((N, 3))
+    for weights in (np.ascontiguousarray(wide[:, 1]), wide[:, 1], wide[::-1, 1], wide[:, 1].astype("f"), None):
+        value, gradient = net.loss_and_gradient(X, T, "cross_entropy", sample_weight=weights)
+        both = weighted(policy, X, T, weights), jit.loss_gradient(policy, X, T, "cross_entropy", weights)
+        assert [got for got, _ in both] == [value, value]
+        assert all(np.array_equal(vector, gradient) for _, vector in both)
+        trainer = nbfc.Trainer(net, "cross_entropy", "adam")
+        state = trainer.freeze(5)
+        assert jit.train_step(state, X, T, weights) == trainer.step(X, T, weights)
+        assert np.array_equal(state.policy.parameters, net.parameters)
+        policy = net.freeze()
+
+
 def test_targets_of_one_output_may_be_a_vector_or_a_number(dtype, rng):
     net = samples.network([4, 5, 1], dtype=dtype)
     X, t = rng.standard_normal((9, 4)), rng.standard_normal(9)

@@ -72,6 +72,10 @@ X, Y = np.zeros((5, 4), np.float32), np.zeros((5, 3), np.float32)
         (lambda: jit.loss_gradient(POLICY, X, Y, "cross_entropy"), "does not sum to 1"),
         (lambda: jit.loss_gradient(POLICY, X, Y + 2, "binary_cross_entropy"), "a target lies outside"),
         (lambda: jit.loss_gradient(POLICY, X, Y, "rmse"), "loss is 'rmse'"),
+        (lambda: jit.loss_gradient(POLICY, X, Y, "mse", np.ones(4)), "sample_weight has another length"),
+        (lambda: jit.loss_gradient(POLICY, X, Y, "mse", np.array([1, 1, -1, 1, 1.0])), "weight is negative, NaN"),
+        (lambda: jit.loss_gradient(POLICY, X, Y, "mse", np.array([1, 1, np.nan, 1, 1])), "weight is negative, NaN"),
+        (lambda: jit.loss_gradient(POLICY, X, Y, "mse", np.full(5, 1e39)), "weight is negative, NaN or infinite"),
     ],
 )
 def test_wrong_values_are_refused_in_compiled_code(call, message):
@@ -172,7 +176,7 @@ def test_layers_that_are_no_table():
 
 @njit
 def caught(policy, x, times):
-    count = 0
+    count, weights = 0, -np.ones(1)
     for _ in range(times):
         try:
             jit.predict(policy, x)
@@ -180,6 +184,10 @@ def caught(policy, x, times):
             count += 1
         try:
             jit.jacobian(policy, x)
+        except Exception:
+            count += 1
+        try:
+            jit.loss_gradient(policy, x[:, :4], x[:, :3], "mse", weights)
         except Exception:
             count += 1
     return count
@@ -190,7 +198,7 @@ def test_a_call_that_is_refused_allocates_nothing(allocations):
     counts = []
     for times in (1, 1, 100):
         before = allocations().alloc  # for the arguments, from Python
-        assert caught(POLICY, np.zeros((1, 5)), times) == 2 * times
+        assert caught(POLICY, np.zeros((1, 5)), times) == 3 * times
         counts.append(allocations().alloc - before)
     assert counts[2] == counts[1]
 
@@ -224,6 +232,9 @@ def by_name(policy, x, t, loss):
         (lambda: train(state_with(loss=0.5), X, Y, 5, 1), r"state.loss is float64"),
         (lambda: train(POLICY, X, Y, 5, 1), r"state is Policy.*expected what trainer.freeze\(\) returns"),
         (lambda: gradients(POLICY, X[0], np.array(1.0)), "targets are array.*0d"),
+        (lambda: jit.loss_gradient(POLICY, X, Y, "mse", np.ones(5, int)), "sample_weight is array.*vector of floats"),
+        (lambda: jit.loss_gradient(POLICY, X, Y, "mse", np.ones((5, 1))), "sample_weight is array.*vector of floats"),
+        (lambda: jit.train_step(state_with(), X, Y, 0.5), "sample_weight is float64: expected a vector of floats"),
         (lambda: jit.argmax(Y), "logits are array"),
         (lambda: jit.sample(Y[0], np.random.default_rng()), r"u is .*expected a uniform random number"),
         (lambda: jit.scratch(POLICY, 2.5), "rows is float64: expected a whole number"),

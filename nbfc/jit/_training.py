@@ -8,7 +8,7 @@ import numpy as np
 from numba import types
 from numba.core.errors import TypingError
 from numba.core.typing.typeof import Purpose
-from numba.extending import typeof_impl
+from numba.extending import overload, typeof_impl
 
 from nbfc._arrays import Array
 from nbfc._checks import choice
@@ -33,7 +33,7 @@ from nbfc.losses import LOSSES
 
 def _callers(write_floats: Any) -> tuple[Any, Any]:
     """Return what calls the kernels for memory and for a step, on targets as `write_floats` takes them."""
-    batch = write_network, write_samples, write_labels, write_floats, write_integer
+    batch = write_network, write_samples, write_labels, write_floats, write_samples, write_integer
     size = caller(frozen_training.work_size, *batch)
     return size, caller(frozen_training.train_step, *batch, *[write_block] * 3, number=True)
 
@@ -64,7 +64,25 @@ def _callers_for(t: Any, x: Any) -> tuple[Any, Any]:
     )
 
 
-def loss_gradient(policy: Policy, x: Array, t: Array, loss: str) -> tuple[float, Array]:
+def weights_of(sample_weight):
+    """Return weights, or None where they were left out."""
+    raise NotImplementedError
+
+
+@overload(weights_of)
+def _weights_of(sample_weight):
+    if sample_weight == types.none or isinstance(sample_weight, types.Omitted):
+        return lambda sample_weight: None
+    if not (isinstance(sample_weight, types.Array) and sample_weight.ndim == 1 and sample_weight.dtype in REALS):
+        raise TypingError(
+            f"nbfc.jit: sample_weight is {sample_weight}: expected a vector of floats, one for each sample, or None."
+        )
+    return lambda sample_weight: sample_weight
+
+
+def loss_gradient(
+    policy: Policy, x: Array, t: Array, loss: str, sample_weight: Array | None = None
+) -> tuple[float, Array]:
     """Return the mean loss over samples and its gradient by the parameters, as ``net.loss_and_gradient`` does.
 
     Parameters
@@ -77,6 +95,8 @@ def loss_gradient(policy: Policy, x: Array, t: Array, loss: str) -> tuple[float,
         (N, n_out) or labels (N,). Floats of any layout, or contiguous int64 labels.
     loss : a name of ``nbfc.losses``
         In compiled code a constant: written there, or made one by ``numba.literally``.
+    sample_weight : (N,), ≥ 0, float32 or float64, optional
+        What each sample's loss counts: the mean is (1/N) Σ_i w⁽ⁱ⁾ J⁽ⁱ⁾.
 
     Returns
     -------
@@ -86,34 +106,35 @@ def loss_gradient(policy: Policy, x: Array, t: Array, loss: str) -> tuple[float,
     Raises
     ------
     ValueError
-        If a shape does not fit, or a target lies outside what the loss takes.
+        If a shape does not fit, a target lies outside what the loss takes, or a weight is negative or not finite.
     """
     found = choice("loss", loss, LOSSES)
     if isinstance(policy, Policy):
         LOSS_TABLE.load(found.code, policy.parameters.dtype)
-    return _loss_gradient(policy, x, t, found.code, found.number)  # type: ignore[no-any-return]
+    return _loss_gradient(policy, x, t, found.code, found.number, sample_weight)  # type: ignore[no-any-return]
 
 
 @callable_from_python
-def _loss_gradient(policy, x, t, code, number):
+def _loss_gradient(policy, x, t, code, number, sample_weight):
     """`loss_gradient` by the loss's code."""
 
 
 @body_of(_loss_gradient)
-def _overload_by_code(policy, x, t, code, number):
+def _overload_by_code(policy, x, t, code, number, sample_weight):
     dtype, (work_size, step) = dtype_of(policy), _callers_for(t, x)
 
-    def implementation(policy, x, t, code, number):
-        work = np.empty(work_size(policy, x, t, t, code), dtype)
+    def implementation(policy, x, t, code, number, sample_weight):
+        weights = weights_of(sample_weight)
+        work = np.empty(work_size(policy, x, t, t, weights, code), dtype)
         gradient, rule = np.empty((1, policy.parameters.shape[0]), dtype), np.zeros(LENGTH)
         rule[CODE], rule[NUMBER] = KEEP, number
-        return step(policy, x, t, t, code, gradient, rule, work), gradient[0]
+        return step(policy, x, t, t, weights, code, gradient, rule, work), gradient[0]
 
     return implementation
 
 
 @body_of(loss_gradient, prefer_literal=True)
-def _overload_loss_gradient(policy, x, t, loss):
+def _overload_loss_gradient(policy, x, t, loss, sample_weight=None):
     real_of(policy)
     _callers_for(t, x)  # before the loss, which is then the last that is wrong: this is asked of it as no constant, too
     if not isinstance(loss, types.StringLiteral) or loss.literal_value not in LOSSES:
@@ -124,9 +145,9 @@ def _overload_loss_gradient(policy, x, t, loss):
     found = LOSSES[loss.literal_value]
     code, number, load = found.code, found.number, LOSS_TABLE.loader(found.code)
 
-    def implementation(policy, x, t, loss):
+    def implementation(policy, x, t, loss, sample_weight=None):
         load(policy.parameters)
-        return _loss_gradient(policy, x, t, code, number)
+        return _loss_gradient(policy, x, t, code, number, sample_weight)
 
     return implementation
 
@@ -140,7 +161,9 @@ def _typeof_state(state: State, context: Any) -> Any:
 
 
 @callable_from_python
-def train_step(state: State, X: Array, y: Array) -> float:  # type: ignore[empty-body]
+def train_step(  # type: ignore[empty-body]
+    state: State, X: Array, y: Array, sample_weight: Array | None = None
+) -> float:
     """Take one optimizer step on a batch, as ``Trainer.step`` does to the bit; return the mean loss before it.
 
     It updates ``state.policy.parameters``, ``state.moments`` and the step's number in ``state.rule``. Nothing is
@@ -155,6 +178,8 @@ def train_step(state: State, X: Array, y: Array) -> float:  # type: ignore[empty
         One sample, or one a row; N ≥ 1.
     y
         Targets, as for `loss_gradient`.
+    sample_weight
+        Likewise.
 
     Returns
     -------
@@ -166,12 +191,12 @@ def train_step(state: State, X: Array, y: Array) -> float:  # type: ignore[empty
         If that loss, or a parameter after the step, is NaN or infinite. The parameters are then as they were; the
         moments may not be, so go on with a new state.
     ValueError
-        If a shape does not fit, or a target lies outside what the loss takes.
+        If a shape does not fit, a target lies outside what the loss takes, or a weight is negative or not finite.
     """
 
 
 @body_of(train_step)
-def _overload_train_step(state, X, y):
+def _overload_train_step(state, X, y, sample_weight=None):
     if not (isinstance(state, types.NamedTuple) and state.instance_class is State):
         raise TypingError(f"nbfc.jit: state is {state}: expected what trainer.freeze() returns.")
     policy, moments, rule, loss, work = state.types
@@ -184,10 +209,11 @@ def _overload_train_step(state, X, y):
     check_result(policy.types[1], "state.policy.parameters", real, 1)
     work_size, step = _callers_for(y, X)
 
-    def implementation(state, X, y):
-        work, needed = state.work, work_size(state.policy, X, y, y, state.loss)
+    def implementation(state, X, y, sample_weight=None):
+        weights = weights_of(sample_weight)
+        work, needed = state.work, work_size(state.policy, X, y, y, weights, state.loss)
         if work.shape[0] < needed:
             work = np.empty(needed, dtype)
-        return step(state.policy, X, y, y, state.loss, state.moments, state.rule, work)
+        return step(state.policy, X, y, y, weights, state.loss, state.moments, state.rule, work)
 
     return implementation

@@ -49,6 +49,8 @@ NOT_FOR_LABELS = _fault(
 )
 LABEL_RANGE = _fault("a label lies outside 0 ... n_out - 1, where n_out is the number of the network's outputs")
 TARGET_RANGE = _fault("a target lies outside 0 ... 1, or a row of probabilities does not sum to 1")
+WEIGHTS_SHAPE = _fault("sample_weight has another length than there are samples: expected one weight for each")
+WEIGHTS_RANGE = _fault("a sample's weight is negative, NaN or infinite: expected finite ones from 0")
 DIVERGED = _fault(
     "the loss or a parameter would become NaN or infinite, so the step was not taken and the parameters are as they"
     " were. A smaller learning rate, or standardised inputs and targets, may help; at a first step, look for NaN "

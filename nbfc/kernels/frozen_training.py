@@ -1,6 +1,7 @@
 """What users' compiled code calls for losses, their gradients by the parameters, and training steps.
 
-Targets come as `labels`, int64, or as `targets`, rows of numbers; the other one is empty (see ``losses``).
+Targets come as `labels`, int64, or as `targets`, rows of numbers; the other one is empty (see ``losses``). `weights`
+are one row, what each sample's loss counts, or empty, at no address.
 """
 
 from typing import Any, NamedTuple
@@ -21,6 +22,8 @@ from nbfc.kernels.exported import (
     STATE_FAULT,
     TARGET_RANGE,
     TARGET_SHAPE,
+    WEIGHTS_RANGE,
+    WEIGHTS_SHAPE,
     exported,
 )
 from nbfc.kernels.frozen import (
@@ -33,6 +36,7 @@ from nbfc.kernels.frozen import (
     overlap,
     parameters_of,
     policy_of,
+    sample_at,
     table_of,
 )
 from nbfc.kernels.further_losses import OWN_LOSSES
@@ -49,7 +53,7 @@ from nbfc.kernels.losses import (
     first_invalid,
     has_loss,
 )
-from nbfc.kernels.memory import matrix_of, size_of, vector_of, write
+from nbfc.kernels.memory import matrix_of, rounded, size_of, vector_of, write
 from nbfc.kernels.passed import BLOCK, NETWORK, SAMPLES
 from nbfc.kernels.regularization import is_loaded, load
 from nbfc.kernels.step import train_step_alone
@@ -122,8 +126,8 @@ def size_for_batches(layers: Array, most: int) -> int:
 
 
 @exported
-@kernel(once=lambda real: (NETWORK, SAMPLES, BLOCK, SAMPLES, types.intp, real))
-def work_size(net, x, labels, targets, loss, number):
+@kernel(once=lambda real: (NETWORK, SAMPLES, BLOCK, SAMPLES, SAMPLES, types.intp, real))
+def work_size(net, x, labels, targets, weights, loss, number):
     """Return how many entries `work` has for a batch, after a look at its shapes and labels."""
     fault = fault_of(net, x)
     if fault > 0:
@@ -136,6 +140,11 @@ def work_size(net, x, labels, targets, loss, number):
         return -NOT_FOR_LABELS
     if not (is_like(labels, 1, x.rows) if by_label else is_like(targets, x.rows, columns_of_targets(loss, n_out))):
         return -TARGET_SHAPE
+    if weights.address != 0 and not is_like(weights, 1, x.rows):
+        return -WEIGHTS_SHAPE
+    for i in range(weights.columns):
+        if not 0 <= rounded(sample_at(weights, 0, i), number) < np.inf:
+            return -WEIGHTS_RANGE
     nothing = matrix_of(0, 0, n_out, number)
     if by_label and first_invalid(loss, vector_of(labels.address, x.rows, INT64), nothing, n_out) >= 0:
         return -LABEL_RANGE
@@ -156,8 +165,8 @@ def columns_of_targets(loss, n_out):
 
 @register_jitable
 def size_of_all(layers, rows):
-    """Return that of a step's memory, and of copies of x and of the targets."""
-    return rows * (layers[0, N_IN] + layers[-1, N_OUT]) + size_of_work(layers, rows, 1)
+    """Return that of a step's memory, and of copies of x, of the targets and of the weights."""
+    return rows * (layers[0, N_IN] + layers[-1, N_OUT] + 1) + size_of_work(layers, rows, 1)
 
 
 @kernel
@@ -174,8 +183,8 @@ def is_all_loaded(net, loss, rule, number):
 
 
 @exported
-@kernel(once=lambda real: (NETWORK, SAMPLES, BLOCK, SAMPLES, types.intp, *[BLOCK] * 3, types.intp, real))
-def train_step(net, x, labels, targets, loss, state, rule, work, result, number):
+@kernel(once=lambda real: (NETWORK, SAMPLES, BLOCK, SAMPLES, SAMPLES, types.intp, *[BLOCK] * 3, types.intp, real))
+def train_step(net, x, labels, targets, weights, loss, state, rule, work, result, number):
     """Take a step of ``nbfc.kernels.step``, by a rule with the last one's number; write the loss to an address.
 
     The rule KEEP only writes the gradient to the state (1, P). What `work_size` has looked at is right.
@@ -207,10 +216,14 @@ def train_step(net, x, labels, targets, loss, state, rule, work, result, number)
     numbers, nothing = vector_of(labels.address, labels.columns, INT64), vector_of(0, 0, INT64)
     if first_invalid(loss, nothing, T, n_out) >= 0:
         return -TARGET_RANGE
+    place = work.address + (own + x.rows * (n_in + n_out)) * size
+    for i in range(weights.columns):
+        write(place + i * size, rounded(sample_at(weights, 0, i), number))
     moments, memory = matrix_of(state.address, state.rows, net.size, number), vector_of(work.address, own, number)
     parameters = parameters_of(net, number)
     numbers_of_rule[STEP] += 1
-    goal = Objective(numbers, T, vector_of(0, 0, number), loss, numbers_of_rule[NUMBER], key_of(numbers_of_rule))
+    each = vector_of(place, weights.columns, number)
+    goal = Objective(numbers, T, each, loss, numbers_of_rule[NUMBER], key_of(numbers_of_rule))
     J, taken = train_step_alone(X, nothing, goal, layers, parameters, moments, memory, numbers_of_rule)
     write(result, J)
     if not taken:
