@@ -30,21 +30,31 @@ def check_widths(widths: Sequence[int]) -> tuple[int, ...]:
     return checked
 
 
-def check_activations(activation: Any, output: Any, depth: int) -> tuple[Any, ...]:
-    """Return each of `depth` layers' activation: a name, or a user's function, whose derivative is checked."""
+def check_activations(activation: Any, output: Any, widths: Sequence[int]) -> tuple[Any, ...]:
+    """Return each layer's activation: a name, or a user's function, whose derivative is checked."""
+    checked = _check_activations(activation, output, len(widths) - 1)
+    if checked[-1] == "softmax" and widths[-1] == 1:
+        raise ValueError(
+            "output_activation is 'softmax' for one output, which would always be 1: expected 'sigmoid', or two "
+            "outputs."
+        )
+    return checked
+
+
+def _check_activations(activation: Any, output: Any, depth: int) -> tuple[Any, ...]:
     _check_activation("output_activation", output, last=True)
     if not isinstance(activation, (list, tuple)):
         _check_activation("activation", activation)
         return (activation,) * (depth - 1) + (output,)
-    for layer, one in enumerate(activation):
-        _check_activation(f"activation[{layer}]", one, last=layer == depth - 1)
-    if len(activation) == depth - 1:
-        return (*activation, output)
-    if len(activation) != depth:
+    if len(activation) not in (depth - 1, depth):
         raise ValueError(
             f"activation has {len(activation)} names: expected {depth - 1}, one for each hidden layer, or {depth}, "
             "one for each layer."
         )
+    for layer, one in enumerate(activation):
+        _check_activation(f"activation[{layer}]", one, last=layer == depth - 1)
+    if len(activation) == depth - 1:
+        return (*activation, output)
     if output not in ("identity", activation[-1]):
         raise ValueError(
             f"output_activation is {output!r}, but activation names {activation[-1]!r} for the last layer: "

@@ -211,7 +211,8 @@ def predict(options: argparse.Namespace) -> None:
     X = tables.read_inputs(options.data, net.input_names, net.widths[0])
     outputs = net.predict(X).astype(float)
     if net.class_names and len(net.class_names) == net.widths[-1]:
-        probability = CrossEntropy().predictions(outputs).max(axis=1)
+        shares = outputs if net.activations[-1] == "softmax" else CrossEntropy().predictions(outputs)
+        probability = shares.max(axis=1)
         names = [net.class_names[label] for label in outputs.argmax(axis=1)]
         header = ["prediction", "probability"]
         rows: list[tuple[str, ...]] = [(name, f"{share:.6f}") for name, share in zip(names, probability, strict=True)]

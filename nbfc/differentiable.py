@@ -103,8 +103,9 @@ class Differentiable:
         X : (N, n_in)
             Inputs, one sample a row; N may be 0.
         dY : (N, n_out), optional
-            Row i is ∂J⁽ⁱ⁾/∂y⁽ⁱ⁾ without 1/N, as ``nbfc.losses.per_sample`` returns it; row i of the result is then
-            ∂J⁽ⁱ⁾/∂x⁽ⁱ⁾. It may be left out where the network has one output.
+            Row i is ∂J⁽ⁱ⁾/∂y⁽ⁱ⁾ without 1/N, as ``nbfc.losses.per_sample`` returns it (but for cross entropy of a
+            softmax, as y are then probabilities and no logits); row i of the result is then ∂J⁽ⁱ⁾/∂x⁽ⁱ⁾. It may be
+            left out where the network has one output.
 
         Returns
         -------

@@ -82,9 +82,7 @@ def minimized(
         from scipy.optimize import minimize
     except ImportError:
         raise ImportError("L-BFGS is SciPy's: pip install scipy.") from None
-    is_weight = np.concatenate(
-        [np.repeat([1.0, 0.0], [W.size, b.size]) for W, b in zip(net.weights, net.biases, strict=True)]
-    )
+    is_weight = net._is_weight().astype(np.float64)
     weights = weights.astype(net.dtype)
 
     def value_and_gradient(theta: Array) -> tuple[float, Array]:

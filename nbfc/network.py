@@ -39,7 +39,8 @@ class MLP(Parametrized, Differentiable):
         for each layer with the last for the outputs.
     output_activation : str or function
         Of the last layer; "softmax" is for this one alone. The losses "cross_entropy" and "binary_cross_entropy" take
-        logits, that is "identity"; after "softmax", cross entropy is taken of the logits before it.
+        logits, that is "identity". After "softmax" the network takes cross entropy of the logits before it; functions
+        of outputs alone, such as ``nbfc.losses.per_sample``, cannot.
     dtype : {"float32", "float64"}
         Of the parameters and of all computation.
     seed : int, optional
@@ -92,7 +93,7 @@ class MLP(Parametrized, Differentiable):
         layer_norm: bool = False,
     ) -> None:
         self._widths = check_widths(widths)
-        self._activations = check_activations(activation, output_activation, len(self._widths) - 1)
+        self._activations = check_activations(activation, output_activation, self._widths)
         self._dtype = _arrays.dtype_of(dtype)
         self._layer_norm = flag("layer_norm", layer_norm)
         if initializer is not None:
@@ -197,10 +198,8 @@ class MLP(Parametrized, Differentiable):
         """
         return self._outputs(self._inputs(X), out)
 
-    def _outputs(self, X: Array, out: Array | None = None, layers: Array | None = None) -> Array:
-        """Return the outputs for inputs from `_inputs`, or what the first of the layers give."""
-        if layers is None:
-            layers = self._layers
+    def _outputs(self, X: Array, out: Array | None = None) -> Array:
+        """Return the outputs for inputs from `_inputs`."""
         N = len(X)
         shape = N, self._widths[-1]
         if out is None:
@@ -214,10 +213,20 @@ class MLP(Parametrized, Differentiable):
             most, work = prediction.memory(self._layers, N, self._dtype)
         load = self._load_of_row * (N if N > 4 else 4)
         if load < _jit.SERIAL_BELOW:  # as `launch` does, in a tenth of the time less for one row
-            prediction.predict(X, layers, self._parameters, work, Y, 1)
+            prediction.predict(X, self._layers, self._parameters, work, Y, 1)
         else:
-            launch(prediction.predict, load, X, layers, self._parameters, work, Y)
+            launch(prediction.predict, load, X, self._layers, self._parameters, work, Y)
         self._idle.append((most, work))
+        return Y
+
+    def _outputs_for(self, loss: Loss, X: Array) -> Array:
+        """Return the outputs as a loss takes them: of a softmax, cross entropy takes the logits before."""
+        layers = self._layers_for(loss)
+        if len(layers) == len(self._layers):
+            return self._outputs(X)
+        Y = np.empty((len(X), self._widths[-1]), self._dtype)
+        _, work = prediction.memory(layers, len(X), self._dtype)
+        launch(prediction.predict, self._load_of_row * len(X), X, layers, self._parameters, work, Y)
         return Y
 
     def _batch(self, X: Any, y: Any, loss: Loss) -> tuple[Array, Array]:

@@ -71,6 +71,13 @@ class Parametrized:
         """Each hidden layer's shifts (n_out,), likewise."""
         return self._shifts
 
+    def _is_weight(self) -> Array:
+        """Return which parameters are weights, bool (P,): no bias, gain or shift."""
+        mask = np.zeros(self._parameters.size, bool)
+        for W in layers.views(self._layers, mask)[0]:
+            W[...] = True
+        return mask
+
     _MADE_ANEW = ("_weights", "_biases", "_gains", "_shifts", "_layers", "_idle")
 
     def __getstate__(self) -> dict[str, Any]:

@@ -189,6 +189,44 @@ def test_cross_entropy_after_softmax_is_that_of_logits_to_the_bit(dtype, rng):
     np.testing.assert_allclose(nets[1].predict(X), softmax(nets[0].predict(X)), rtol=1e-5)
 
 
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("N", [600, 1100])
+def test_logits_of_many_rows_in_wide_layers(N, count, dtype, rng, threads):
+    """Blocks of rows with panels of large weights, where the outputs are more than any hidden layer's."""
+    threads(count)
+    net, X = network([20, 700, 720], "relu", "softmax", dtype, layer_norm=False), rng.standard_normal((N, 20))
+    y = rng.integers(0, 720, N)
+    options = {"loss": "cross_entropy", "optimizer": "adam", "epochs": 1, "batch_size": 300, "seed": 0}
+    history = nbfc.fit(net, X[:300], y[:300], validation=(X, y), metrics=["accuracy"], **options)
+    assert history[-1].validation_loss == pytest.approx(loss_of_oracle(net, X, y, "cross_entropy"), rel=1e-4)
+    assert history[-1].metrics["accuracy"] == np.mean(net.predict(X).argmax(axis=1) == y)
+
+
+@pytest.mark.parametrize("l2", [0.0, 0.01])
+def test_lbfgs_minimises_with_a_penalty_for_weights_alone(l2, rng):
+    net, X, y = network([4, 8, 3], output="softmax"), rng.standard_normal((60, 4)), rng.integers(0, 3, 60)
+
+    def minimised():
+        penalty = l2 / 2 * sum(float(np.sum(W**2)) for W in net.weights)
+        return net.loss_and_gradient(X, y, "cross_entropy")[0] + penalty
+
+    start = minimised()
+    result = nbfc.fit_lbfgs(net, X, y, loss="cross_entropy", regularization=nbfc.Regularization(l2=l2), max_iter=50)
+    assert result.fun == pytest.approx(minimised())
+    assert result.fun < 0.9 * start
+
+
+def test_the_shell_prints_a_softmax_as_it_is(rng, tmp_path, python):
+    net, X = network([4, 8, 3], "relu", "softmax"), rng.standard_normal((5, 4))
+    net.class_names = ["a", "b", "c"]
+    nbfc.save(net, tmp_path / "net.safetensors")
+    np.savetxt(tmp_path / "rows.csv", X, delimiter=",", header="p,q,r,s", comments="")
+    argv = ["python -m nbfc", "predict", "net.safetensors", "--data", "rows.csv"]
+    printed = python(f"import sys, nbfc.__main__; sys.argv = {argv}; nbfc.__main__.main()").split()[1:]
+    shares = [float(line.split(",")[1]) for line in printed]
+    np.testing.assert_allclose(shares, net.predict(X).max(axis=1), atol=1e-5)
+
+
 def test_metrics_of_ones_own_get_probabilities(rng):
     seen = []
 
@@ -285,11 +323,13 @@ assert np.array_equal(nbfc.jit.predict(policy, X), y)
         ({"output_activation": "softmin"}, ValueError, "output_activation is 'softmin': expected one of .*'softmax'"),
         ({"activation": "softmin"}, ValueError, "activation is 'softmin': expected one of .*'softplus'.$"),
         ({"layer_norm": 1}, TypeError, "layer_norm is 1: expected True or False"),
+        ({"activation": ["relu", "relu", "softmax"]}, ValueError, "activation has 3 names: expected 1"),
+        ({"widths": [4, 1], "output_activation": "softmax"}, ValueError, "for one output, which would always be 1"),
     ],
 )
 def test_what_networks_refuse(options, error, message):
     with pytest.raises(error, match=message):
-        nbfc.MLP([4, 8, 3], **options)
+        nbfc.MLP(**{"widths": [4, 8, 3], **options})
 
 
 def test_a_loss_of_other_logits_warns_of_a_softmax():

@@ -38,7 +38,7 @@ V_INPUTS = _fault("v has another shape than x: expected a direction for each sam
 W_OUTPUTS = _fault("w has another shape than the outputs: expected (n_out,), or (N, n_out) for x (N, n_in)")
 NO_SECOND = _fault(
     "hessian_vector came for an activation whose second derivative is not known: expected identity, relu, tanh or "
-    "sigmoid, and no normalisation"
+    "sigmoid, and no normalisation or softmax"
 )
 NO_SAMPLES = _fault("there are no samples: expected at least one, as the mean over the batch needs")
 TARGET_SHAPE = _fault(

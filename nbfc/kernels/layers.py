@@ -15,13 +15,13 @@ from nbfc.kernels.elementwise import IDENTITY, SOFTMAX
 from nbfc.kernels.memory import matrix_at, vector_at
 
 # Columns of the table, int64 (layers, 10). W has W_ROWS rows of N_OUT. OUTPUTS_AT is the sum of n_out over the layers
-# before: where a layer's outputs lie in a buffer that holds those of all layers. WIDEST is the largest n_out of them.
+# before this one, which is where its outputs lie in a buffer that holds those of all layers; WIDEST is the largest.
 N_IN, N_OUT, WEIGHTS_AT, BIAS_AT, ACTIVATION, OUTPUTS_AT, WIDEST, KIND, W_ROWS, DROPOUT = range(10)
 COLUMNS = DROPOUT + 1
 TABLE, INTEGERS = types.int64[:, ::1], types.int64[::1]
 
 # Kinds. What goes over whole rows, before a hidden layer's activation or after the last product, is a layer of its own
-# (see ``normalization``): its W is one row, of gains, and its b are shifts; or it has no parameters.
+# (see ``whole_rows``): its W is one row, of gains, and its b are shifts; or it has no parameters.
 DENSE, NORMALIZE, SOFTMAX_OF_ROWS = range(3)
 FEWER_ROWS = {NORMALIZE: 1, SOFTMAX_OF_ROWS: 0}
 

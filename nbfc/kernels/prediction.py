@@ -92,8 +92,8 @@ def predict_share(X, layers, parameters, work, Y, layer, share, shares):
 def predict_rows(X, layers, parameters, work, Y, share, shares):
     """Take the rows in blocks of `ROWS`, by way of two buffers in turns.
 
-    Each buffer holds the widest hidden layer's outputs for a block. Where there are several blocks, and `work` has room
-    behind the buffers, the panels of large weights are copied there first.
+    Each buffer holds a block of the widest outputs of a layer before the last. Where there are several blocks, and
+    `work` has room behind the buffers, the panels of large weights are copied there first.
     """
     first, end = share_of(X.shape[0], share, shares, ROWS_TOGETHER)
     last = layers.shape[0] - 1
@@ -153,7 +153,7 @@ def forward_whole_rows(X, layers, layer, W, b, Y):
 
 @kernel
 def size_of_buffer(layers, N):
-    """Return how many entries the widest hidden layer's outputs have, for a block of N rows or of fewer."""
+    """Return how many entries the widest outputs of a layer before the last have, for a block of N rows or of fewer."""
     return (layers[-1, WIDEST] * min(N, ROWS) + LINE - 1) // LINE * LINE
 
 

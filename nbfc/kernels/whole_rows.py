@@ -49,39 +49,41 @@ def go(part, kind, X, Y, W, b, S, given, result):
     GAINS   the mean over rows of the gradient by the gains               the one by Y, (N, n) (1, n)
     ======= ============================================================= ==================== ====================
 
-    Where S has no rows nothing is written there. X and Y may be those of one sample, for all M.
+    Where S has no rows nothing is written there. X and Y may be those of one sample, for all M. A softmax touches none
+    of W, b and S, which need not lie in their arrays then.
     """
     call_of_table(PARTS * kind + part, X, Y, W, b, S, given, result)
 
 
 @kernel(reassociate=True)
-def mean(x):
-    """Return ⟨x⟩."""
+def sum_of(x):
+    """Return Σ_j x_j."""
     total = x.dtype.type(0)
     for j in range(x.shape[0]):
         total += x[j]
-    return total / x.dtype.type(x.shape[0])
+    return total
 
 
 @kernel(reassociate=True)
-def mean_product(x, y):
-    """Return ⟨x ⊙ y⟩."""
+def sum_of_products(x, y):
+    """Return Σ_j x_j y_j."""
     total = x.dtype.type(0)
     for j in range(x.shape[0]):
         total += x[j] * y[j]
-    return total / x.dtype.type(x.shape[0])
+    return total
 
 
 @kernel(once=arguments)
 def normalize(X, Y, W, b, S, given, result):
     """X ← x̂; Y = g ⊙ x̂ + b."""
     g, one = W[0], W.dtype.type(1)
+    share = W.dtype.type(1 / X.shape[1])
     for i in range(X.shape[0]):
         x, y = X[i], Y[i]
-        middle = mean(x)
+        middle = share * sum_of(x)
         for j in range(x.shape[0]):
             x[j] -= middle
-        s = one / sqrt(mean_product(x, x) + W.dtype.type(EPSILON))
+        s = one / sqrt(share * sum_of_products(x, x) + W.dtype.type(EPSILON))
         if S.shape[0] > 0:
             S[i, 0] = s
         for j in range(x.shape[0]):
@@ -92,7 +94,8 @@ def normalize(X, Y, W, b, S, given, result):
 @kernel
 def multiply_by_slope(x, s, v):
     """v ← ∂x̂/∂x v, for a row x̂ and its s."""
-    middle, along = mean(v), mean_product(x, v)
+    share = x.dtype.type(1 / x.shape[0])
+    middle, along = share * sum_of(v), share * sum_of_products(x, v)
     for j in range(x.shape[0]):
         v[j] = s * (v[j] - middle - x[j] * along)
 
@@ -149,7 +152,7 @@ def softmax(X, Y, W, b, S, given, result):
             most = x[j] if x[j] > most else most
         for j in range(x.shape[0]):
             y[j] = exp(x[j] - most)
-        scale = one / (mean(y) * X.dtype.type(x.shape[0]))
+        scale = one / sum_of(y)
         for j in range(x.shape[0]):
             y[j] *= scale
 
@@ -159,7 +162,7 @@ def softmax_back(X, Y, W, b, S, given, result):
     """∂J/∂x = ∂y/∂x ∂J/∂y, and ẏ = ∂y/∂x ẋ."""
     for i in range(given.shape[0]):
         y, v, dx = Y[min(i, Y.shape[0] - 1)], given[i], result[i]
-        along = mean_product(y, v) * v.dtype.type(v.shape[0])
+        along = sum_of_products(y, v)
         for j in range(v.shape[0]):
             dx[j] = y[j] * (v[j] - along)
 

@@ -20,7 +20,7 @@ name                  J⁽ⁱ⁾ of a sample with outputs y        targets      
 
 Targets that are numbers are rows (N, n), or (N,) where n is 1. The formulas are in ``nbfc.kernels.losses`` and
 ``further_losses``. Where the outputs stand for something else than the targets (logits, logarithms), the network's last
-layer has the activation "identity".
+layer has the activation "identity"; cross entropy also goes with "softmax", and is then taken of the logits before it.
 
 Wherever a loss is asked for, its name gives the one with its default numbers, and an object any other, such as
 ``nbfc.losses.Huber(0.5)``. ``nbfc.losses.Custom`` is for your own.
