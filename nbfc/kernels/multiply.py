@@ -2,14 +2,14 @@
 
 The loops go over groups of B's columns that fill a tile, and over A's rows within. So a panel of B, all its rows by one
 tile's columns, serves many rows of A while it is in the cache. Where B's rows do not lie well for that (its columns are
-rows in memory, or its rows are so far apart that they share cache sets and memory pages), the panel is copied first. So
-is a block of A. Copies lie on the stack: nothing is allocated. While a panel is in use, the next one is fetched from
-memory.
+rows in memory, or its rows are so far apart that they share cache sets and memory pages, or more than a second-level
+cache holds), the panel is copied first. So is a block of A. Copies lie on the stack: nothing is allocated. While a
+panel is in use, the next one is fetched from memory.
 """
 
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
+from numba.extending import intrinsic, register_jitable
 
 from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.copies import DEPTH, GROUP, copy_block, copy_panel
@@ -30,6 +30,7 @@ FEW_TERMS = 32
 # Copies are made of rows of B, of columns of A or of its rows that are this many bytes apart, the latter if they are
 # used by more than so many vectors of B.
 FAR_B = 2048
+LARGE_B = 2**19  # bytes: likewise of rows of a B that a second-level cache would not hold
 FAR_COLUMNS, VECTORS_TO_COPY_FOR = 512, 3
 FAR_ROWS, VECTORS_TO_COPY_ROWS_FOR = 8192, 16
 # With so few columns vectors run along k instead (see ``dot``), where the sums have terms for so many vectors.
@@ -138,7 +139,7 @@ def multiply_at(A, B, Y, M, n, K, few, ends):
         copy_A, depth = True, BLOCK // (MOST_ROWS * size)
     for i in range(0, M, most):
         rows = min(most, M - i)
-        copy_B = B.column != 1 or (is_far(B, size) and rows >= FEW_ROWS_OF_A)
+        copy_B = B.column != 1 or (is_large(K, B.row, size) and rows >= FEW_ROWS_OF_A)
         step = depth if copy_A or copy_B or M < FEW_ROWS_OF_A else K
         for k in range(0, K, step):
             terms = min(step, K - k)
@@ -207,6 +208,12 @@ def multiply_block(A, group, B, copy, panel, Y, M, n, K, ends):
             ahead = Matrix(B.address + j_end * B.column * size, B.row, B.column)
             columns_ahead = min(n, vectors * (p + 2) // panels * width) - j_end
             multiply_groups(A, group, b, ahead, columns_ahead, y, M, j_end - j, K, some)
+
+
+@register_jitable
+def is_large(K, n, size):
+    """Return whether K rows of a B, which lie n entries apart, are copied for many rows of A."""
+    return n * size >= FAR_B or K * n * size >= LARGE_B
 
 
 @kernel

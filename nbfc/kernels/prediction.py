@@ -24,7 +24,7 @@ from nbfc.kernels.layers import (
     weights,
 )
 from nbfc.kernels.memory import address_of, matrix_at, matrix_of, size_of, vector_of
-from nbfc.kernels.multiply import FAR_B, FEW_TERMS, multiply_vector
+from nbfc.kernels.multiply import FEW_TERMS, is_large, multiply_vector
 from nbfc.kernels.packed import copy_panels, multiply_panels_bias, size_of_panels
 from nbfc.kernels.rows import is_small
 from nbfc.kernels.tile import BIAS, STORE, Ends, Matrix
@@ -111,7 +111,7 @@ def predict_rows(X, layers, parameters, work, Y, share, shares):
             W, b = weights(layers, parameters, layer), bias(layers, parameters, layer)
             if layers[layer, KIND] != DENSE:
                 forward_whole_rows(source, layers, layer, W, b, target)
-            elif packed and is_large(n_in, n_out, Y.itemsize):
+            elif packed and has_panels(n_in, n_out, Y.itemsize):
                 at = panels_before(layers, layer, Y.itemsize)
                 forward_panels(source, panels[at:], b, layers[layer, ACTIVATION], target)
             else:
@@ -162,22 +162,22 @@ def panels_before(layers, layer, itemsize):
     """Return how many entries the panels of large weights before a layer have, or of all for the number of layers."""
     size = 0
     for below in range(layer):
-        if layers[below, KIND] == DENSE and is_large(layers[below, N_IN], layers[below, N_OUT], itemsize):
+        if layers[below, KIND] == DENSE and has_panels(layers[below, N_IN], layers[below, N_OUT], itemsize):
             size += size_of_panels(layers[below, N_IN], layers[below, N_OUT], itemsize)
     return size
 
 
 @register_jitable
-def is_large(n_in, n_out, itemsize):
+def has_panels(n_in, n_out, itemsize):
     """Return whether a layer's weights are such as ``multiply`` copies the panels of."""
-    return n_in > FEW_TERMS and n_out * itemsize >= FAR_B
+    return n_in > FEW_TERMS and is_large(n_in, n_out, itemsize)
 
 
 @kernel
 def copy_all_panels(layers, parameters, panels):
     """Copy the panels of large weights, layer by layer."""
     for layer in range(layers.shape[0]):
-        if layers[layer, KIND] == DENSE and is_large(layers[layer, N_IN], layers[layer, N_OUT], parameters.itemsize):
+        if layers[layer, KIND] == DENSE and has_panels(layers[layer, N_IN], layers[layer, N_OUT], parameters.itemsize):
             at = panels_before(layers, layer, parameters.itemsize)
             copy_panels(weights(layers, parameters, layer), panels[at:])
 
