@@ -70,6 +70,7 @@ WORKLOADS = [
     Workload("predict one, controller", CONTROLLER, 1),
     Workload("predict one, mnist", MNIST, 1),
     Workload("inside, controller", CONTROLLER, 1, inside=True),
+    Workload("inside, small", (4, 32, 16, 4), 1, inside=True),
     Workload("inside, chains", (4, 32, 16, 4), 1, activation="tanh", inside=True),
     Workload("predict 1024, mnist", MNIST, 1024),
     Workload("predict 4096, mnist", MNIST, 4096),
