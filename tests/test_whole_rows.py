@@ -277,6 +277,8 @@ def test_the_first_layers_of_a_table_are_a_network(rng):
     """Whose last layer may be a product, or a normalisation with its activation."""
     net, x, h = network([6, 30, 3], "tanh", "softmax"), rng.standard_normal((4, 6)), 1e-6
     policy, Z = net.freeze(), x @ net.weights[0] + net.biases[0]
+    logits = nbfc.jit.predict(policy._replace(layers=policy.layers[:-1]), x)
+    np.testing.assert_allclose(logits, oracle(net, x, output=False), atol=1e-12)
     product = policy._replace(layers=policy.layers[:1], parameters=policy.parameters[: 7 * 30])
     np.testing.assert_allclose(nbfc.jit.predict(product, x), Z, atol=1e-12)
     hidden = policy._replace(layers=policy.layers[:2], parameters=policy.parameters[: 9 * 30])

@@ -44,7 +44,11 @@ def _argmax(logits):
 
 @callable_from_python
 def softmax(logits: Array) -> Array:  # type: ignore[empty-body]
-    """Return exp(y_j) / Σ exp(y) for the outputs (n,) of one sample: probabilities, of the same dtype."""
+    """Return exp(y_j) / Σ exp(y) for the outputs (n,) of one sample: probabilities, of the same dtype.
+
+    Outputs of a network that ends with a softmax are such already. Its logits are those of a policy without that layer:
+    ``policy._replace(layers=policy.layers[:-1])``.
+    """
 
 
 @body_of(softmax)
@@ -72,7 +76,7 @@ def sample(logits: Array, u: float) -> int:  # type: ignore[empty-body]
     Parameters
     ----------
     logits : (n,)
-        The outputs for one sample.
+        The outputs for one sample, before a softmax (see `softmax`).
     u : float in [0, 1)
         Such as ``rng.random()`` of a NumPy generator, or ``np.random.random()``, both of which compiled code can call.
 
