@@ -13,7 +13,6 @@ goes back, and for the tangents of ``derivatives``, which go forward. With ⟨·
     ∂x̂/∂x v = s (v − ⟨v⟩ − x̂ ⟨x̂ ⊙ v⟩)          ∂y/∂x v = y ⊙ (v − Σ_k y_k v_k)
 """
 
-from math import sqrt
 from typing import Any
 
 from nbfc._arrays import Array
@@ -21,8 +20,9 @@ from nbfc.kernels._addresses import Table
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.exponential import exp
 from nbfc.kernels.layers import DENSE, KIND, NORMALIZE, SOFTMAX_OF_ROWS
+from nbfc.kernels.memory import address_of, size_of
+from nbfc.kernels.normal_row import along_row, back_row, normalize_row
 
-EPSILON = 1e-5
 FORWARD, BACK, ALONG, GAINS = range(4)  # what is done, in each kind of layer
 PARTS = 4
 
@@ -76,55 +76,32 @@ def sum_of_products(x, y):
 @kernel(once=arguments)
 def normalize(X, Y, W, b, S, given, result):
     """X ← x̂; Y = g ⊙ x̂ + b."""
-    g, one = W[0], W.dtype.type(1)
-    share = W.dtype.type(1 / X.shape[1])
+    x, y, number = address_of(X), address_of(Y), W.dtype.type(1)
+    row = X.shape[1] * size_of(number)
     for i in range(X.shape[0]):
-        x, y = X[i], Y[i]
-        middle = share * sum_of(x)
-        for j in range(x.shape[0]):
-            x[j] -= middle
-        s = one / sqrt(share * sum_of_products(x, x) + W.dtype.type(EPSILON))
+        s = normalize_row(x + i * row, y + i * row, address_of(W), address_of(b), X.shape[1], number)
         if S.shape[0] > 0:
             S[i, 0] = s
-        for j in range(x.shape[0]):
-            x[j] *= s
-            y[j] = g[j] * x[j] + b[j]
-
-
-@kernel
-def multiply_by_slope(x, s, v):
-    """v ← ∂x̂/∂x v, for a row x̂ and its s."""
-    share = x.dtype.type(1 / x.shape[0])
-    middle, along = share * sum_of(v), share * sum_of_products(x, v)
-    for j in range(x.shape[0]):
-        v[j] = s * (v[j] - middle - x[j] * along)
 
 
 @kernel(once=arguments)
 def normalize_back(X, Y, W, b, S, given, result):
     """∂J/∂x = ∂x̂/∂x (g ⊙ ∂J/∂y)."""
+    x, g, v, out = address_of(X), address_of(W), address_of(given), address_of(result)
+    row = X.shape[1] * size_of(S.dtype.type(1))
     for i in range(given.shape[0]):
-        at, dx = min(i, X.shape[0] - 1), result[i]
-        multiply_entries(W[0], given[i], dx)
-        multiply_by_slope(X[at], S[at, 0], dx)
+        at = min(i, X.shape[0] - 1)
+        back_row(x + at * row, g, v + i * row, out + i * row, X.shape[1], S[at, 0])
 
 
 @kernel(once=arguments)
 def normalize_along(X, Y, W, b, S, given, result):
     """ẏ = g ⊙ (∂x̂/∂x ẋ)."""
+    x, g, v, out = address_of(X), address_of(W), address_of(given), address_of(result)
+    row = X.shape[1] * size_of(S.dtype.type(1))
     for i in range(given.shape[0]):
-        at, v, dy = min(i, X.shape[0] - 1), given[i], result[i]
-        for j in range(v.shape[0]):
-            dy[j] = v[j]
-        multiply_by_slope(X[at], S[at, 0], dy)
-        multiply_entries(W[0], dy, dy)
-
-
-@kernel
-def multiply_entries(x, y, target):
-    """target ← x ⊙ y."""
-    for j in range(target.shape[0]):
-        target[j] = x[j] * y[j]
+        at = min(i, X.shape[0] - 1)
+        along_row(x + at * row, g, v + i * row, out + i * row, X.shape[1], S[at, 0])
 
 
 @kernel(once=arguments)
