@@ -1,5 +1,6 @@
 """Layers that go over whole rows, normalisation and softmax: values, gradients, and networks that have them."""
 
+import copy
 import itertools
 import pickle
 
@@ -154,6 +155,24 @@ def test_penalties_and_bounds_are_for_weights_alone(rng):
     np.testing.assert_array_equal(net.gains[0], (before - 0.1 * gradient)[6 * 30 + 30 :][:30])
 
 
+def test_steps_with_weights_and_decay_are_those_of_the_gradient(rng):
+    net = network([6, 30, 20, 3], "tanh", "softmax")
+    X, y, w = rng.standard_normal((50, 6)), rng.integers(0, 3, 50), rng.random(50)
+    theta, is_weight = net.parameters.copy(), net._is_weight()
+    _, gradient = net.loss_and_gradient(X, y, "cross_entropy", sample_weight=w)
+    each = net.per_sample_gradients(X, y, "cross_entropy")
+    np.testing.assert_allclose(gradient, w @ each / 50, atol=1e-12)
+    penalty = nbfc.Regularization(l1=0.3)
+    trainer = copy.deepcopy(nbfc.Trainer(net, "cross_entropy", nbfc.SGD(0.1), regularization=penalty))
+    trainer.step(X, y, w)
+    expected = theta - 0.1 * (gradient + 0.3 * is_weight * np.sign(theta))
+    np.testing.assert_allclose(trainer.net.parameters, expected, rtol=1e-12)
+    assert np.array_equal(net.parameters, theta)
+    nbfc.Trainer(net, "cross_entropy", nbfc.AdamW(0.1, weight_decay=0.5)).step(X, y, w)
+    decayed = 0.95 * theta - 0.1 * gradient / (np.abs(gradient) + 1e-8)  # of gains and shifts, too
+    np.testing.assert_allclose(net.parameters, decayed, rtol=1e-9, atol=1e-12)
+
+
 def test_dropout_is_of_what_the_activation_gives(rng):
     net = network([6, 30, 20, 3], "tanh", layer_norm=True)
     X, y = rng.standard_normal((50, 6)), rng.standard_normal((50, 3))
@@ -262,12 +281,12 @@ def test_a_softmax_of_what_is_not_finite_shows_it(dtype):
 def test_they_are_kept_by_files_and_pickles(dtype, rng, tmp_path):
     net, X = network([6, 30, 20, 3], "gelu", "softmax", dtype), rng.standard_normal((9, 6))
     nbfc.save(net, tmp_path / "net.safetensors")
-    for copy in (nbfc.load(tmp_path / "net.safetensors"), pickle.loads(pickle.dumps(net))):
-        assert copy.layer_norm
-        assert np.array_equal(copy.parameters, net.parameters)
-        assert np.array_equal(copy.predict(X), net.predict(X))
-        copy.gains[0] = np.zeros(30)
-        assert not copy.parameters[6 * 30 + 30 :][:30].any()
+    for again in (nbfc.load(tmp_path / "net.safetensors"), pickle.loads(pickle.dumps(net))):
+        assert again.layer_norm
+        assert np.array_equal(again.parameters, net.parameters)
+        assert np.array_equal(again.predict(X), net.predict(X))
+        again.gains[0] = np.zeros(30)
+        assert not again.parameters[6 * 30 + 30 :][:30].any()
     assert repr(net).endswith(", layer_norm=True)")
     assert "2 × 30" in str(net)
     assert f"{net.parameters.size:,}" in str(net)
