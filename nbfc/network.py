@@ -221,9 +221,9 @@ class MLP(Parametrized, Differentiable):
 
     def _outputs_for(self, loss: Loss, X: Array) -> Array:
         """Return the outputs as a loss takes them: of a softmax, cross entropy takes the logits before."""
-        layers = self._layers_for(loss)
-        if len(layers) == len(self._layers):
+        if not self._takes_logits(loss):
             return self._outputs(X)
+        layers = self._layers_for(loss)
         Y = np.empty((len(X), self._widths[-1]), self._dtype)
         _, work = prediction.memory(layers, len(X), self._dtype)
         launch(prediction.predict, self._load_of_row * len(X), X, layers, self._parameters, work, Y)
@@ -246,6 +246,10 @@ class MLP(Parametrized, Differentiable):
     def _layers_for(self, loss: Loss) -> Array:
         """Return the layers that a loss is taken of."""
         return self._layers[: depth_for(self._layers, loss.code)]
+
+    def _takes_logits(self, loss: Loss) -> bool:
+        """Return whether a loss is not taken of the network's outputs, but of the logits before its softmax."""
+        return len(self._layers_for(loss)) < len(self._layers)
 
     def _workspace(self, layers: Array, samples: int, work: Array | None = None) -> Array:
         """Return the memory that a step on so many samples needs: `work` if it has room for them."""

@@ -99,8 +99,7 @@ class Trainer:
             raise TypeError(f"net is {net!r}: expected an nbfc.MLP.")
         loss = resolve_loss(loss)
         loss.columns(net.widths[-1])  # raises where the loss needs another number of outputs
-        by_logits = len(net._layers_for(loss)) < len(net._layers)
-        if loss.takes and net.activations[-1] != "identity" and not by_logits:
+        if loss.takes and net.activations[-1] != "identity" and not net._takes_logits(loss):
             warnings.warn(
                 f"{loss.name} takes {loss.takes}, but the network's last layer has the activation "
                 f"{net.activations[-1]!r}: 'identity' was expected, because the loss applies its own.",

@@ -184,7 +184,7 @@ def _evaluate(
     Users' `own` metrics get the network's outputs, the others what the loss takes: before a softmax these are logits.
     """
     taken = net._outputs_for(loss, X)
-    outputs = net._outputs(X) if own and len(net._layers_for(loss)) < len(net._layers) else taken
+    outputs = net._outputs(X) if own and net._takes_logits(loss) else taken
     losses, _ = per_sample(loss, taken, y)
     y = y.view()
     y.flags.writeable = False  # it may be the user's own array, or the targets of the next epoch

@@ -19,12 +19,12 @@ from nbfc._arrays import Array
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.dense import input_gradient_inputs, share_of
 from nbfc.kernels.elementwise import IDENTITY, add_second_derivative, multiply_by_derivative
-from nbfc.kernels.layers import ACTIVATION, DENSE, KIND, N_IN, N_OUT, TABLE, bias, weights
+from nbfc.kernels.layers import ACTIVATION, DENSE, KIND, N_IN, N_OUT, TABLE, weights
 from nbfc.kernels.memory import matrix_at
 from nbfc.kernels.multiply import multiply_scale
 from nbfc.kernels.rows import back_layer, forward_layer, multiply_by_slopes
-from nbfc.kernels.whole_rows import ALONG, BACK, go
-from nbfc.kernels.workspace import ROWS, gradients, outputs, rows_of_room, slopes
+from nbfc.kernels.whole_rows import ALONG, BACK, go_in_room
+from nbfc.kernels.workspace import ROWS, gradients, outputs, rows_of_room
 
 
 @register_jitable
@@ -91,16 +91,8 @@ def tangents(V, layers, parameters, room):
         if layers[layer, KIND] == DENSE:
             multiply_scale(source, weights(layers, parameters, layer), target.dtype.type(1), False, target)
         else:
-            go_with(ALONG, layers, parameters, room, layer, N, source, target)
+            go_in_room(ALONG, layers, parameters, room, layer, 0, N, source, target)
         multiply_by_slopes(layers, room, layer, 0, N, target)
-
-
-@kernel
-def go_with(part, layers, parameters, room, layer, N, given, result):
-    """Do a part of a layer that goes over whole rows, N of which are in a room (see ``whole_rows``)."""
-    X, Y = outputs(layers, room, layer - 1, 0, N), outputs(layers, room, layer, 0, N)
-    W, b, S = weights(layers, parameters, layer), bias(layers, parameters, layer), slopes(layers, room, layer - 1, 0, N)
-    go(part, layers[layer, KIND], X, Y, W, b, S, given, result)
 
 
 @kernel(once=lambda real: (*[real[:, ::1]] * 3, TABLE, real[::1], real[:, ::1], real[::1], real[:, ::1]))
@@ -153,7 +145,7 @@ def jacobian_row(x, layers, parameters, room, more, J):
             if layer == 0:
                 copy(W, target)
             elif layers[layer, KIND] != DENSE:
-                go_with(ALONG, layers, parameters, room, layer, 1, rows, target)
+                go_in_room(ALONG, layers, parameters, room, layer, 0, 1, rows, target)
             else:
                 multiply_scale(rows, W, number, False, target)
             multiply_rows_by_derivative(layers, room, layer, target)
@@ -171,7 +163,7 @@ def jacobian_row(x, layers, parameters, room, more, J):
                 rows = matrix_at(more, (layer + 1) % 2 * half, n_out, n_out)
                 fill_identity(rows)
                 multiply_rows_by_derivative(layers, room, layer, rows)
-            go_with(BACK, layers, parameters, room, layer, 1, rows, target)
+            go_in_room(BACK, layers, parameters, room, layer, 0, 1, rows, target)
         elif layer == last:
             ones = gradients(layers, room, last, 0, 1)[0]
             for j in range(n_out):

@@ -121,16 +121,12 @@ def write_dot(vector, rows, columns, args):
     c = vector.addresses(c_address, c_row, rows, actual_rows)
     entries = [(r, j) for r in range(rows) for j in range(columns)]
 
-    def add(totals, offset, mask=None):
+    def add(totals, offset, mask):
         left = [vector.load(builder.add(address, offset), 0, mask) for address in a]
         right = [vector.load(builder.add(address, offset), 0, mask) for address in b]
         return [vector.multiply_add(left[r], right[j], total) for (r, j), total in zip(entries, totals, strict=True)]
 
-    lanes = INT(vector.lanes)
-    whole = builder.sub(K, builder.srem(K, lanes))
-    k, *totals = vector.loop(whole, lanes, [vector.zeros] * len(entries), lambda k, sums: add(sums, vector.bytes(k)))
-    totals = add(totals, vector.bytes(k), vector.mask(builder.sub(K, whole)))
-    sums = [vector.sum(total) for total in totals]
+    sums = [vector.sum(total) for total in vector.accumulate(K, [vector.zeros] * len(entries), add)]
     finish_numbers(vector, sums, entries, c, c_address, places, ends)
 
 

@@ -21,16 +21,22 @@ EPSILON = 1e-5
 
 def _means(vector, n, count, terms):
     """Return `count` means over a row: terms(offset, mask) are what they are of."""
-    builder, lanes = vector.builder, INT(vector.lanes)
+    builder = vector.builder
 
-    def add(offset, mask, totals):
+    def add(totals, offset, mask):
         return [builder.fadd(total, term) for total, term in zip(totals, terms(offset, mask), strict=True)]
 
-    whole = builder.sub(n, builder.srem(n, lanes))
-    k, *totals = vector.loop(whole, lanes, [vector.zeros] * count, lambda k, sums: add(vector.bytes(k), None, sums))
-    totals = add(vector.bytes(k), vector.mask(builder.sub(n, whole)), totals)
     share = builder.fdiv(vector.number(1.0), builder.sitofp(n, vector.number))
+    totals = vector.accumulate(n, [vector.zeros] * count, add)
     return [builder.fmul(vector.sum(total), share) for total in totals]
+
+
+def _load(vector, address, offset, mask):
+    return vector.load(vector.builder.add(address, offset), 0, mask)
+
+
+def _store(vector, value, address, offset, mask):
+    vector.store(value, vector.builder.add(address, offset), 0, mask)
 
 
 def _each(vector, n, body):
@@ -56,14 +62,11 @@ def normalize_row(typingctx, x, y, g, b, n, number):
         x, y, g, b, n, number = args
         vector = Vectors(context, builder, number.type)
 
-        def at(address, offset, mask):
-            return vector.load(builder.add(address, offset), 0, mask)
-
-        (mean,) = _means(vector, n, 1, lambda offset, mask: [at(x, offset, mask)])
+        (mean,) = _means(vector, n, 1, lambda offset, mask: [_load(vector, x, offset, mask)])
         middle = vector.spread(mean)
 
         def square(offset, mask):
-            difference = builder.fsub(at(x, offset, mask), middle)
+            difference = builder.fsub(_load(vector, x, offset, mask), middle)
             if mask is not None:
                 difference = builder.select(mask, difference, vector.zeros)
             return [builder.fmul(difference, difference)]
@@ -75,10 +78,10 @@ def normalize_row(typingctx, x, y, g, b, n, number):
         scale = vector.spread(s)
 
         def write(offset, mask):
-            value = builder.fmul(builder.fsub(at(x, offset, mask), middle), scale)
-            vector.store(value, builder.add(x, offset), 0, mask)
-            result = vector.multiply_add(at(g, offset, mask), value, at(b, offset, mask))
-            vector.store(result, builder.add(y, offset), 0, mask)
+            value = builder.fmul(builder.fsub(_load(vector, x, offset, mask), middle), scale)
+            _store(vector, value, x, offset, mask)
+            result = vector.multiply_add(_load(vector, g, offset, mask), value, _load(vector, b, offset, mask))
+            _store(vector, result, y, offset, mask)
 
         _each(vector, n, write)
         return s
@@ -95,27 +98,24 @@ def _make_slope(before):
             x, g, v, out, n, s = args
             vector = Vectors(context, builder, s.type)
 
-            def at(address, offset, mask):
-                return vector.load(builder.add(address, offset), 0, mask)
-
             def given(offset, mask):
-                value = at(v, offset, mask)
-                return builder.fmul(at(g, offset, mask), value) if before else value
+                value = _load(vector, v, offset, mask)
+                return builder.fmul(_load(vector, g, offset, mask), value) if before else value
 
             def terms(offset, mask):
                 value = given(offset, mask)
-                return [value, builder.fmul(at(x, offset, mask), value)]
+                return [value, builder.fmul(_load(vector, x, offset, mask), value)]
 
             means = _means(vector, n, 2, terms)
             middle, along, scale = (vector.spread(number) for number in (*means, s))
 
             def write(offset, mask):
                 rest = builder.fsub(given(offset, mask), middle)
-                rest = builder.fsub(rest, builder.fmul(at(x, offset, mask), along))
+                rest = builder.fsub(rest, builder.fmul(_load(vector, x, offset, mask), along))
                 result = builder.fmul(scale, rest)
                 if not before:
-                    result = builder.fmul(at(g, offset, mask), result)
-                vector.store(result, builder.add(out, offset), 0, mask)
+                    result = builder.fmul(_load(vector, g, offset, mask), result)
+                _store(vector, result, out, offset, mask)
 
             _each(vector, n, write)
             return context.get_dummy_value()

@@ -7,7 +7,7 @@ from nbfc.kernels.dense import WHOLE, bias_gradient_outputs, share_of, weight_gr
 from nbfc.kernels.layers import BIAS_AT, DENSE, INTEGERS, KIND, N_OUT, TABLE, W_ROWS, WEIGHTS_AT, bias, weights
 from nbfc.kernels.regularization import TOGETHER, finish, phase_of_update
 from nbfc.kernels.updates import RULE
-from nbfc.kernels.whole_rows import GAINS, go
+from nbfc.kernels.whole_rows import GAINS, go_in_room
 from nbfc.kernels.workspace import (
     batch_size,
     gradient_of_part,
@@ -16,7 +16,6 @@ from nbfc.kernels.workspace import (
     number_of_parts,
     outputs,
     room,
-    slopes,
 )
 
 WEIGHTS = 2**15  # entries of dW in a block, at least: few enough to be in the cache when they are updated ...
@@ -117,12 +116,10 @@ def weight_gradient(X, layers, room, layer, k0, k1, gradient):
     if layer == 0:
         weight_gradient_inputs(X, dY, dW, k0, k1, 0, dW.shape[1])
         return
-    inputs_of_layer, kind = outputs(layers, room, layer - 1, 0, N), layers[layer, KIND]
-    if kind == DENSE:
-        weight_gradient_inputs(inputs_of_layer, dY, dW, k0, k1, 0, dW.shape[1])
+    if layers[layer, KIND] == DENSE:
+        weight_gradient_inputs(outputs(layers, room, layer - 1, 0, N), dY, dW, k0, k1, 0, dW.shape[1])
     else:
-        Y, b, S = outputs(layers, room, layer, 0, N), bias(layers, gradient, layer), slopes(layers, room, layer, 0, N)
-        go(GAINS, kind, inputs_of_layer, Y, dW, b, S, dY, dW)
+        go_in_room(GAINS, layers, gradient, room, layer, 0, N, dY, dW)
 
 
 @kernel

@@ -33,7 +33,7 @@ from nbfc.kernels.layers import (
     weights,
 )
 from nbfc.kernels.losses import loss_rows, objective, weigh
-from nbfc.kernels.whole_rows import BACK, FORWARD, go
+from nbfc.kernels.whole_rows import BACK, FORWARD, go_in_room
 from nbfc.kernels.workspace import batch_size, gradients, inputs, losses, outputs, slopes
 
 SMALL = 2**18  # products of numbers that one thread takes as soon as two; to fetch a weight counts for eight
@@ -71,14 +71,14 @@ def forward_layer(rows, layers, parameters, room, layer, place, end, j0, j1):
     W, b = weights(layers, parameters, layer), bias(layers, parameters, layer)
     Y = outputs(layers, room, layer, place, end)
     X = outputs(layers, room, layer - 1, place, end) if layer > 0 else rows
-    activation, kind = layers[layer, ACTIVATION], layers[layer, KIND]
-    if kind == DENSE:
+    activation = layers[layer, ACTIVATION]
+    if layers[layer, KIND] == DENSE:
         further = is_further(activation)
         forward_outputs(X, W, b, IDENTITY if further else activation, Y, j0, j1)
         if not further:
             return
     else:
-        go(FORWARD, kind, X, Y, W, b, slopes(layers, room, layer - 1, place, end), X, Y)
+        go_in_room(FORWARD, layers, parameters, room, layer, place, end, X, Y)
         if not is_further(activation):
             activate(activation, Y.reshape(Y.size))
             return
@@ -98,10 +98,8 @@ def back_layer(layers, parameters, room, layer, key, place, end, few, k0, k1):
     """
     dY, W = gradients(layers, room, layer, place, end), weights(layers, parameters, layer)
     X, dX = outputs(layers, room, layer - 1, place, end), gradients(layers, room, layer - 1, place, end)
-    kind = layers[layer, KIND]
-    if kind != DENSE:
-        Y, b = outputs(layers, room, layer, place, end), bias(layers, parameters, layer)
-        go(BACK, kind, X, Y, W, b, slopes(layers, room, layer - 1, place, end), dY, dX)
+    if layers[layer, KIND] != DENSE:
+        go_in_room(BACK, layers, parameters, room, layer, place, end, dY, dX)
         return
     input_gradient_inputs(dY, W, activation_to_pass(layers, layer - 1, key), X, dX, few, k0, k1)
     if is_further(layers[layer - 1, ACTIVATION]):

@@ -182,6 +182,13 @@ class Vectors:
         builder.position_at_end(after)
         return phis
 
+    def accumulate(self, count, values, add):
+        """Write ``add(values, offset, mask)``, which returns the next values, over all vectors of `count` entries."""
+        builder, lanes = self.builder, INT(self.lanes)
+        whole = builder.sub(count, builder.srem(count, lanes))
+        k, *values = self.loop(whole, lanes, values, lambda k, values: add(values, self.bytes(k), None))
+        return add(values, self.bytes(k), self.mask(builder.sub(count, whole)))
+
     def _not_unrolled(self):
         """Return what keeps a loop from being unrolled: with 16 registers, what is loaded ahead finds no room."""
         module = self.builder.module

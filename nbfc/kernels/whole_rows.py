@@ -18,10 +18,11 @@ from typing import Any
 from nbfc._arrays import Array
 from nbfc.kernels._addresses import Table
 from nbfc.kernels._jit import kernel
-from nbfc.kernels.exponential import exp
-from nbfc.kernels.layers import DENSE, KIND, NORMALIZE, SOFTMAX_OF_ROWS
+from nbfc.kernels.layers import DENSE, KIND, NORMALIZE, SOFTMAX_OF_ROWS, bias, weights
+from nbfc.kernels.losses import softmax
 from nbfc.kernels.memory import address_of, size_of
 from nbfc.kernels.normal_row import along_row, back_row, normalize_row
+from nbfc.kernels.workspace import outputs, slopes
 
 FORWARD, BACK, ALONG, GAINS = range(4)  # what is done, in each kind of layer
 PARTS = 4
@@ -55,13 +56,12 @@ def go(part, kind, X, Y, W, b, S, given, result):
     call_of_table(PARTS * kind + part, X, Y, W, b, S, given, result)
 
 
-@kernel(reassociate=True)
-def sum_of(x):
-    """Return Σ_j x_j."""
-    total = x.dtype.type(0)
-    for j in range(x.shape[0]):
-        total += x[j]
-    return total
+@kernel
+def go_in_room(part, layers, parameters, room, layer, place, end, given, result):
+    """Do so with what is at place to end of a room (see ``workspace``), for gains from the flat vector."""
+    X, Y = outputs(layers, room, layer - 1, place, end), outputs(layers, room, layer, place, end)
+    W, b = weights(layers, parameters, layer), bias(layers, parameters, layer)
+    go(part, layers[layer, KIND], X, Y, W, b, slopes(layers, room, layer - 1, place, end), given, result)
 
 
 @kernel(reassociate=True)
@@ -84,24 +84,29 @@ def normalize(X, Y, W, b, S, given, result):
             S[i, 0] = s
 
 
-@kernel(once=arguments)
-def normalize_back(X, Y, W, b, S, given, result):
-    """∂J/∂x = ∂x̂/∂x (g ⊙ ∂J/∂y)."""
+@kernel
+def multiply_rows(back, X, W, S, given, result):
+    """Multiply each row by ∂x̂/∂x: back after the gains, or else along before them."""
     x, g, v, out = address_of(X), address_of(W), address_of(given), address_of(result)
     row = X.shape[1] * size_of(S.dtype.type(1))
     for i in range(given.shape[0]):
         at = min(i, X.shape[0] - 1)
-        back_row(x + at * row, g, v + i * row, out + i * row, X.shape[1], S[at, 0])
+        if back:
+            back_row(x + at * row, g, v + i * row, out + i * row, X.shape[1], S[at, 0])
+        else:
+            along_row(x + at * row, g, v + i * row, out + i * row, X.shape[1], S[at, 0])
+
+
+@kernel(once=arguments)
+def normalize_back(X, Y, W, b, S, given, result):
+    """∂J/∂x = ∂x̂/∂x (g ⊙ ∂J/∂y)."""
+    multiply_rows(True, X, W, S, given, result)
 
 
 @kernel(once=arguments)
 def normalize_along(X, Y, W, b, S, given, result):
     """ẏ = g ⊙ (∂x̂/∂x ẋ)."""
-    x, g, v, out = address_of(X), address_of(W), address_of(given), address_of(result)
-    row = X.shape[1] * size_of(S.dtype.type(1))
-    for i in range(given.shape[0]):
-        at = min(i, X.shape[0] - 1)
-        along_row(x + at * row, g, v + i * row, out + i * row, X.shape[1], S[at, 0])
+    multiply_rows(False, X, W, S, given, result)
 
 
 @kernel(once=arguments)
@@ -119,19 +124,10 @@ def gradient_of_gains(X, Y, W, b, S, given, result):
 
 
 @kernel(once=arguments)
-def softmax(X, Y, W, b, S, given, result):
-    """y = exp (x − max x) / Σ exp (x − max x)."""
-    one = X.dtype.type(1)
+def softmax_forward(X, Y, W, b, S, given, result):
+    """y_j = exp x_j / Σ_k exp x_k."""
     for i in range(X.shape[0]):
-        x, y = X[i], Y[i]
-        most = x[0]
-        for j in range(1, x.shape[0]):
-            most = x[j] if x[j] > most else most
-        for j in range(x.shape[0]):
-            y[j] = exp(x[j] - most)
-        scale = one / sum_of(y)
-        for j in range(x.shape[0]):
-            y[j] *= scale
+        softmax(X[i], Y[i])
 
 
 @kernel(once=arguments)
@@ -146,7 +142,7 @@ def softmax_back(X, Y, W, b, S, given, result):
 
 KINDS = {
     NORMALIZE: {FORWARD: normalize, BACK: normalize_back, ALONG: normalize_along, GAINS: gradient_of_gains},
-    SOFTMAX_OF_ROWS: {FORWARD: softmax, BACK: softmax_back, ALONG: softmax_back},
+    SOFTMAX_OF_ROWS: {FORWARD: softmax_forward, BACK: softmax_back, ALONG: softmax_back},
 }
 for _kind, _parts in KINDS.items():
     for _part, _function in _parts.items():
