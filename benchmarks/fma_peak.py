@@ -6,13 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import llvmlite.binding as llvm
 
-CHAINS = 24  # sums in registers at a time: more than units times latency, so that none waits
-
 
 def fma_peak(dtype="float32", threads=1, seconds=0.2):
     """Return operations a second (two for each multiply-add and lane) of `threads` threads together."""
     kind, size = {"float32": ("float", 4), "float64": ("double", 8)}[dtype]
-    run, lanes = _compiled(kind, size)
+    run, operations = _compiled(kind, size)
     count = 1_000_000
     with ThreadPoolExecutor(threads) as pool:
         rates = []
@@ -20,27 +18,30 @@ def fma_peak(dtype="float32", threads=1, seconds=0.2):
         while time.perf_counter() < end or len(rates) < 5:
             start = time.perf_counter()
             list(pool.map(run, [count] * threads))
-            rates.append(2 * lanes * CHAINS * count * threads / (time.perf_counter() - start))
+            rates.append(operations * count * threads / (time.perf_counter() - start))
     return max(rates)
 
 
 def _compiled(kind, size):
+    """Return a function that takes a number of turns, and the operations of a turn."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     triple = llvm.get_process_triple()
     features = llvm.get_host_cpu_features()
     width = 64 if features.get("avx512f") else 32 if features.get("avx2") else 16
-    lanes = width // size
+    registers = 16 if width < 64 and "86" in triple else 32
+    # Sums at a time: more than the CPU's units times their latency, so that none waits, and none leaves its register.
+    lanes, chains = width // size, registers * 3 // 4
     vector = f"<{lanes} x {kind}>"
     name = f"v{lanes}f{size * 8}"
     half = f"<{', '.join([f'{kind} 0.5'] * lanes)}>"
-    phis = "\n".join(f"  %s{c} = phi {vector} [ %start, %entry ], [ %t{c}, %loop ]" for c in range(CHAINS))
+    phis = "\n".join(f"  %s{c} = phi {vector} [ %start, %entry ], [ %t{c}, %loop ]" for c in range(chains))
     steps = "\n".join(
         f"  %t{c} = call {vector} @llvm.fma.{name}({vector} %s{c}, {vector} {half}, {vector} {half})"
-        for c in range(CHAINS)
+        for c in range(chains)
     )
     sums, last = [], "%t0"
-    for c in range(1, CHAINS):
+    for c in range(1, chains):
         sums.append(f"  %u{c} = fadd {vector} {last}, %t{c}")
         last = f"%u{c}"
     text = f"""
@@ -71,4 +72,4 @@ def _compiled(kind, size):
     engine.finalize_object()
     function = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_int64)(engine.get_function_address("run"))
     function.engine = engine  # kept alive with the function
-    return function, lanes
+    return function, 2 * lanes * chains
