@@ -2,26 +2,29 @@
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, register_jitable
 
 from nbfc.kernels._jit import kernel
-from nbfc.kernels.memory import lanes, size_of
+from nbfc.kernels.memory import lanes, prefetch, size_of
 from nbfc.kernels.tile import MATRIX, Matrix
 from nbfc.kernels.vectors import INT, MOST_VECTORS, Vectors
 
 # Terms of a sum that copies are made for at a time: a panel of B is then 96 KiB with the widest registers, and stays
 # in a second-level cache beside A and C.
 DEPTH = 512
-GROUP = 16  # rows of A that are copied together: whole tiles, and whole cache lines
+LINE = 64  # bytes of a line of the cache
+# Columns of A may be memory pages apart: so many entries of one are read, and those so many columns ahead fetched.
+TOGETHER, AHEAD = 64, 8
 
 
 @kernel
 def copy_panel(B, K, columns, panel, number):
-    """Copy K rows of B to `panel`, a tile's full width apart, and return where they lie.
+    """Copy K rows of B to `panel`, by whole vectors, and return where they lie.
 
     B's columns or its rows are neighbours. K may be rounded up to a multiple of lanes in what is written.
     """
-    size, step, width = size_of(number), lanes(number), MOST_VECTORS * lanes(number)
+    size, step = size_of(number), lanes(number)
+    width = whole_vectors(columns, number)
     if B.column == 1:
         for k in range(K):
             copy_row(B.address + k * B.row * size, panel + k * width * size, columns, number)
@@ -32,6 +35,12 @@ def copy_panel(B, K, columns, panel, number):
                 target = Matrix(panel + (k * width + j) * size, width, 1)
                 copy_transposed(source, target, columns - j, K - k, number)
     return Matrix(panel, width, 1)
+
+
+@register_jitable
+def whole_vectors(count, number):
+    """Return how many entries the vectors have that so many entries lie in."""
+    return (count + lanes(number) - 1) // lanes(number) * lanes(number)
 
 
 @kernel
@@ -50,16 +59,21 @@ def copy_columns(B, K, n, panel, pitch, number):
 
 @kernel
 def copy_block(A, M, K, copy, number):
-    """Copy M rows and K columns of A to `copy`, and return where they lie; the next `GROUP` rows are GROUP · K further.
+    """Copy M rows and K columns of A to `copy`, and return where they lie.
 
-    Where A's rows are neighbours, groups of so many are copied column by column, and rows that A lacks are not written.
+    Where A's rows are neighbours, whole groups of them are written, column by column: a column of a group is a line of
+    the cache. Where its columns are, up to a tile's width is written beyond the last row. Either way the next group is
+    K lines further.
     """
     size, step = size_of(number), MOST_VECTORS * lanes(number)
+    group = LINE // size
     if A.row == 1:
-        for i in range(0, M, GROUP):
+        for first in range(0, M, TOGETHER):
             for k in range(K):
-                copy_column(A.address + (i + k * A.column) * size, copy + (i * K + k * GROUP) * size, M - i, number)
-        return Matrix(copy, 1, GROUP)
+                for i in range(first, min(M, first + TOGETHER), group):
+                    prefetch(A.address + (i + (k + AHEAD) * A.column) * size, 0)
+                    copy_column(A.address + (i + k * A.column) * size, copy + (i * K + k * group) * size, M - i, number)
+        return Matrix(copy, 1, group)
     for i in range(M):
         for k in range(0, K, step):
             copy_row(A.address + (i * A.row + k) * size, copy + (i * K + k) * size, min(step, K - k), number)
@@ -68,7 +82,7 @@ def copy_block(A, M, K, copy, number):
 
 @intrinsic
 def copy_row(typingctx, source, target, columns, number):
-    """Copy as many neighbouring entries as a tile has columns."""
+    """Copy as many neighbouring entries as a tile has columns, or fewer, and zeros in the place of the rest."""
 
     def codegen(context, builder, signature, args):
         source, target, columns, _ = args
@@ -80,22 +94,23 @@ def copy_row(typingctx, source, target, columns, number):
 
 
 def copy_vectors(vector, source, target, count, most):
-    """Write a copy of `count` neighbouring entries, of which there are at most so many."""
+    """Write a copy of up to `most` neighbouring entries. All are written: some CPUs take long to store under a mask."""
 
     def body(masks):
         for v, mask in enumerate(masks):
-            vector.store(vector.load(source, v, mask), target, v, mask)
+            vector.store(vector.load(source, v, mask), target, v)
 
     vector.with_masks(count, most // vector.lanes, body, only_last=False)
 
 
 @intrinsic
 def copy_column(typingctx, source, target, rows, number):
-    """Copy `GROUP` neighbouring entries, or fewer."""
+    """Copy the neighbouring entries that a line has, or fewer, and zeros in the place of the rest."""
 
     def codegen(context, builder, signature, args):
         source, target, rows, _ = args
-        copy_vectors(Vectors(context, builder, args[-1].type), source, target, rows, GROUP)
+        vector = Vectors(context, builder, args[-1].type)
+        copy_vectors(vector, source, target, rows, LINE // vector.size)
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp, types.intp, number), codegen

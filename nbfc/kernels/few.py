@@ -10,7 +10,7 @@ from nbfc.kernels._jit import kernel
 from nbfc.kernels.copies import DEPTH, copy_columns
 from nbfc.kernels.dot import MOST_COLUMNS, dot_row
 from nbfc.kernels.memory import lanes, read, size_of, write
-from nbfc.kernels.panel import multiply_columns, multiply_panel, multiply_row
+from nbfc.kernels.panel import multiply_columns, multiply_long_row, multiply_panel
 from nbfc.kernels.tile import MATRIX, OLD, STORE, ZERO, Ends, Matrix, ends_type
 from nbfc.kernels.vectors import MOST_VECTORS
 
@@ -64,7 +64,7 @@ def multiply_transpose_by_few_columns(A, B, Y, M, n, K, ends, panel):
     size, width = size_of(ends.scale), MOST_VECTORS * lanes(ends.scale)
     a = Matrix(B.address, B.column, B.row)
     if n == 1:
-        multiply_row(a, Matrix(A.address, A.column, 1), Matrix(Y.address, 0, 1), M, K, ends)
+        multiply_long_row(a, Matrix(A.address, A.column, 1), Matrix(Y.address, 0, 1), M, K, ends)
         return
     for j in range(0, M, width):
         columns = min(width, M - j)

@@ -3,15 +3,15 @@
 ``multiply`` copies a panel of a large B each time that it comes to use one, for 256 rows of A. To copy them once for
 1000 rows and read the copies takes 6% less time (in float64 15%). The sums are the same to the bit.
 
-Panels are of a tile's full width, and each holds all rows of B: row k of the panel of columns j, j + 1, ... starts at
-entry j · K + k · width.
+Panels have a tile's full width, the last one so many whole vectors as it fills, and each holds all rows of B: row k of
+the panel of columns j, j + 1, ... starts at entry j · K + k · width.
 """
 
 from numba import types
 from numba.extending import register_jitable
 
 from nbfc.kernels._jit import inlined, kernel
-from nbfc.kernels.copies import copy_panel
+from nbfc.kernels.copies import copy_panel, whole_vectors
 from nbfc.kernels.memory import address_of, lanes, size_of
 from nbfc.kernels.multiply import matrix
 from nbfc.kernels.panel import multiply_panel
@@ -60,7 +60,9 @@ def multiply_panels(A, panels, Y, M, n, K, ends):
         finish = ends.finish if k + terms == K else STORE
         a = Matrix(A.address + k * A.column * size, A.row, A.column)
         for j in range(0, n, width):
-            b = Matrix(panels + (j * K + k * width) * size, width, 1)
+            columns = min(width, n - j)
+            pitch = whole_vectors(columns, ends.scale)
+            b = Matrix(panels + (j * K + k * pitch) * size, pitch, 1)
             y, shift = Matrix(Y.address + j * size, Y.row, 1), j * size
             some = Ends(start, ends.bias + shift, finish, ends.mask + shift, ends.scale)
-            multiply_panel(a, b, y, M, min(width, n - j), terms, some)
+            multiply_panel(a, b, y, M, columns, terms, some)

@@ -22,22 +22,23 @@ Contract. A tile of C, `rows` × `columns`, is held in vector registers while k 
 - Each entry is summed by fused multiply-adds in the order of k, whatever the tile's shape: a matrix cut into tiles
   in another way has the same bits.
 
-A tile has one of three heights, `TALL`, `LOW` and `ROW`, whose rows follow the CPU that Numba compiles for, as do the
-lanes of a vector. Where there are fewer rows than that, the last one is computed again in their place. The last vector
-of a row may be partly filled; in a ROW tile any may.
+A tile has one of three heights, `TALL`, `LOW` and `ROW`, whose rows follow the CPU that Numba compiles for and the
+vectors of a row, as the lanes of a vector follow the CPU. Where there are fewer rows than that, the last one is
+computed again in their place. The last vector of a row may be partly filled; in a ROW tile any may.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 from numba import typeof, types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, register_jitable
 
-from nbfc.kernels.vectors import INT, Vectors, target
+from nbfc.kernels.vectors import INT, MOST_VECTORS, Vectors, target
 
 ZERO, BIAS, OLD = range(3)
 STORE, RELU, MASK, SCALE = range(4)
 TALL, LOW, ROW = range(3)
+MOST_ROWS = 8  # of a TALL tile
 
 
 class Matrix(NamedTuple):
@@ -66,14 +67,28 @@ def ends_type(real):
     return typeof(Ends(0, 0, 0, 0, np.float32(0) if real == types.float32 else 0.0))
 
 
+def rows_of(context, vectors):
+    """Return the rows of a TALL tile: the fewer vectors a row has, the more rows it takes to keep the CPU busy."""
+    return min(MOST_ROWS, target(context).rows * MOST_VECTORS // vectors)
+
+
 @intrinsic
-def tile_rows(typingctx):
-    """Return the number of rows of a TALL tile."""
+def tile_rows(typingctx, vectors):
+    """Return the number of rows of a TALL tile with so many vectors a row."""
 
     def codegen(context, builder, signature, args):
-        return INT(target(context).rows)
+        rows = INT(rows_of(context, MOST_VECTORS))
+        for count in range(1, MOST_VECTORS):
+            rows = builder.select(builder.icmp_signed("==", args[0], INT(count)), INT(rows_of(context, count)), rows)
+        return rows
 
-    return types.intp(), codegen
+    return types.intp(types.intp), codegen
+
+
+@register_jitable
+def many_registers():
+    """Return whether the CPU has some 32 vector registers rather than 16."""
+    return tile_rows(MOST_VECTORS) == MOST_ROWS
 
 
 def make_tile(height, vectors, whole=False, part=1):
@@ -85,8 +100,8 @@ def make_tile(height, vectors, whole=False, part=1):
     @intrinsic
     def tile(typingctx, A, B, C, rows, columns, K, ends):
         def codegen(context, builder, signature, args):
-            registers = target(context).rows
-            count = {TALL: registers, LOW: registers // 2, ROW: 1}[height]
+            tall = rows_of(context, min(vectors, MOST_VECTORS))
+            count = {TALL: tall, LOW: tall // 2, ROW: 1}[height]
             real = context.get_value_type(signature.args[-1].types[-1])
             write_tile(Vectors(context, builder, real, part), count, vectors, whole, args)
             return context.get_dummy_value()

@@ -148,7 +148,7 @@ class Vectors:
         if self.masks_are_free:
             some()
             return
-        full = builder.icmp_signed("==", count, INT(vectors * self.lanes))
+        full = builder.icmp_signed(">=", count, INT(vectors * self.lanes))
         with builder.if_else(full) as (then, otherwise):
             with then:
                 body([None] * vectors)

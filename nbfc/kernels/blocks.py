@@ -1,0 +1,143 @@
+"""The product of a block of A's rows, which go by panels of B: its columns by one tile's width (see ``tile``).
+
+A panel's rows should lie in the nearest cache while A's rows pass by. Where they would not, since B is wide or large,
+or its columns are rows in memory, copies of some panels at a time are multiplied: by so many of A's rows as a line of
+the cache has entries, so that these stay in the cache as well, and C's rows are written in longer runs.
+"""
+
+from typing import NamedTuple
+
+from numba import types
+from numba.extending import register_jitable
+
+from nbfc.kernels._jit import inlined, kernel
+from nbfc.kernels.copies import DEPTH, LINE, copy_panel, whole_vectors
+from nbfc.kernels.memory import lanes, prefetch, size_of
+from nbfc.kernels.panel import is_far, multiply_panel
+from nbfc.kernels.tile import MATRIX, Ends, Matrix, ends_type
+from nbfc.kernels.vectors import MOST_VECTORS, WIDEST
+
+FEW_ROWS_OF_A = 32  # fewer do not make up for copies of B: it is read where it lies
+FEW_AT_A_TIME = 8  # rows of A by which a B that is not copied is multiplied, while its next panel is fetched
+CHUNK = 16  # rows of B that are copied of each panel in turn: whole vectors
+PANEL = DEPTH * MOST_VECTORS * WIDEST  # bytes for copies: of one panel with the widest vectors, else of several
+
+
+class Panels(NamedTuple):
+    """Panels `first` to `end` of a matrix B, where that lies, and where copies of them do, `room` bytes apart, or 0."""
+
+    B: Matrix
+    first: int
+    end: int
+    copy: int
+    room: int
+
+
+@kernel(
+    once=lambda real: (
+        MATRIX,
+        types.intp,
+        MATRIX,
+        types.boolean,
+        types.intp,
+        MATRIX,
+        *[types.intp] * 3,
+        ends_type(real),
+    )
+)
+def multiply_block(A, group, B, copy, panel, Y, M, n, K, ends):
+    """Go over panels of B, as many at a time as there is room for if they are copied.
+
+    A's next rows, as many as a line of the cache has entries, lie `group` entries further.
+    """
+    number = ends.scale
+    size = size_of(number)
+    end = number_of_panels(n, number)
+    room = (K + CHUNK - 1) // CHUNK * CHUNK * MOST_VECTORS * lanes(number) * size
+    together = PANEL // room if copy else 1
+    for first in range(0, end, together):
+        panels = Panels(B, first, min(end, first + together), panel if copy else 0, room)
+        if copy:
+            copy_some(panels, n, K, number)
+        elif group == LINE // size * A.row and not is_far(B, size):
+            multiply_some(A, panels, Y, M, n, K, ends)
+            continue
+        multiply_groups(A, group, panels, Y, M, n, K, ends)
+
+
+@kernel
+def copy_some(panels, n, K, number):
+    """Copy panels, some rows of each at a time, as B's rows may be memory pages apart."""
+    B, size = panels.B, size_of(number)
+    chunk = CHUNK if B.column == 1 else K
+    for k in range(0, K, chunk):
+        for p in range(panels.first, panels.end):
+            j, j_end = columns_of_panel(p, n, number)
+            b = Matrix(B.address + (k * B.row + j * B.column) * size, B.row, B.column)
+            place = panels.copy + (p - panels.first) * panels.room + k * whole_vectors(j_end - j, number) * size
+            copy_panel(b, min(chunk, K - k), j_end - j, place, number)
+
+
+@register_jitable
+def number_of_panels(n, number):
+    """Return how many panels n columns make, of nearly equal width."""
+    return (n + MOST_VECTORS * lanes(number) - 1) // (MOST_VECTORS * lanes(number))
+
+
+@register_jitable
+def columns_of_panel(p, n, number):
+    """Return the first column of a panel, and that after its last one."""
+    width, panels = lanes(number), number_of_panels(n, number)
+    vectors = (n + width - 1) // width
+    return vectors * p // panels * width, min(n, vectors * (p + 1) // panels * width)
+
+
+@kernel
+def multiply_groups(A, group, panels, Y, M, n, K, ends):
+    """`multiply_some` by some rows of A, which may be a copy. Where B is far, Y's and B's next parts are fetched."""
+    B, number = panels.B, ends.scale
+    size = size_of(number)
+    lines = LINE // size
+    rows = lines if panels.copy != 0 else FEW_AT_A_TIME
+    used_by = M if M >= FEW_ROWS_OF_A else min(M, rows)  # rows over which the fetching is spread
+    j, _ = columns_of_panel(panels.first, n, number)
+    _, j_end = columns_of_panel(panels.end - 1, n, number)
+    following = Matrix(B.address + j_end * B.column * size, B.row, B.column)
+    columns = min(n - j_end, j_end - j)
+    for i in range(0, M, rows):
+        end = min(M, i + rows)
+        a = Matrix(A.address + (i // lines * group + i % lines * A.row) * size, A.row, A.column)
+        y = Matrix(Y.address + i * Y.row * size, Y.row, 1)
+        some = Ends(ends.start, ends.bias, ends.finish, ends.mask + i * Y.row * size, ends.scale)
+        if is_far(B, size):
+            fetch(Matrix(Y.address + j * size, Y.row, 1), end, min(M, end + rows), j_end - j, 1, size)
+            if B.column == 1:
+                fetch(following, min(K, K * i // used_by), min(K, K * end // used_by), columns, 0, size)
+            else:
+                turned = Matrix(following.address, B.column, 1)
+                fetch(turned, columns * i // M, columns * end // M, K, 0, size)
+        multiply_some(a, panels, y, end - i, n, K, some)
+
+
+@kernel
+def multiply_some(A, panels, Y, M, n, K, ends):
+    """`multiply_panel` for some panels."""
+    B, number = panels.B, ends.scale
+    size = size_of(number)
+    for p in range(panels.first, panels.end):
+        j, j_end = columns_of_panel(p, n, number)
+        b = Matrix(B.address + j * B.column * size, B.row, B.column)
+        if panels.copy != 0:
+            place = panels.copy + (p - panels.first) * panels.room
+            b = Matrix(place, whole_vectors(j_end - j, number), 1)
+        shift = j * size
+        some = Ends(ends.start, ends.bias + shift, ends.finish, ends.mask + shift, ends.scale)
+        multiply_panel(A, b, Matrix(Y.address + shift, Y.row, 1), M, j_end - j, K, some)
+
+
+@inlined
+def fetch(part, first, end, columns, to_write, size):
+    """Ask for rows `first` to `end` of a part of a matrix."""
+    for row in range(first, end):
+        for place in range(0, columns * size, LINE):
+            prefetch(part.address + row * part.row * size + place, to_write)
