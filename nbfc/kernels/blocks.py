@@ -20,6 +20,7 @@ from nbfc.kernels.vectors import MOST_VECTORS, WIDEST
 FEW_ROWS_OF_A = 32  # fewer do not make up for copies of B: it is read where it lies
 FEW_AT_A_TIME = 8  # rows of A by which a B that is not copied is multiplied, while its next panel is fetched
 CHUNK = 16  # rows of B that are copied of each panel in turn: whole vectors
+NEAR = 2**14  # bytes of A that stay in the nearest cache however B's panels pass by
 PANEL = DEPTH * MOST_VECTORS * WIDEST  # bytes for copies: of one panel with the widest vectors, else of several
 
 
@@ -54,42 +55,44 @@ def multiply_block(A, group, B, copy, panel, Y, M, n, K, ends):
     size = size_of(number)
     end = number_of_panels(n, number)
     room = (K + CHUNK - 1) // CHUNK * CHUNK * MOST_VECTORS * lanes(number) * size
-    together = PANEL // room if copy else 1
+    together = 1 if not copy else end if end * room <= PANEL else PANEL // room
     for first in range(0, end, together):
         panels = Panels(B, first, min(end, first + together), panel if copy else 0, room)
         if copy:
             copy_some(panels, n, K, number)
-        elif group == LINE // size * A.row and not is_far(B, size):
+        if group == LINE // size * A.row and not is_far(B, size) and (not copy or M * K * size <= NEAR):
             multiply_some(A, panels, Y, M, n, K, ends)
-            continue
-        multiply_groups(A, group, panels, Y, M, n, K, ends)
+        else:
+            multiply_groups(A, group, panels, Y, M, n, K, ends)
 
 
-@kernel
+@kernel(within=True)
 def copy_some(panels, n, K, number):
     """Copy panels, some rows of each at a time, as B's rows may be memory pages apart."""
     B, size = panels.B, size_of(number)
-    chunk = CHUNK if B.column == 1 else K
-    for k in range(0, K, chunk):
+    chunk, k = CHUNK if B.column == 1 else K, 0
+    while k < K:
         for p in range(panels.first, panels.end):
             j, j_end = columns_of_panel(p, n, number)
             b = Matrix(B.address + (k * B.row + j * B.column) * size, B.row, B.column)
             place = panels.copy + (p - panels.first) * panels.room + k * whole_vectors(j_end - j, number) * size
             copy_panel(b, min(chunk, K - k), j_end - j, place, number)
+        k += chunk
 
 
 @register_jitable
 def number_of_panels(n, number):
-    """Return how many panels n columns make, of nearly equal width."""
-    return (n + MOST_VECTORS * lanes(number) - 1) // (MOST_VECTORS * lanes(number))
+    """Return how many panels n columns make."""
+    return (whole_vectors(n, number) // lanes(number) + MOST_VECTORS - 1) // MOST_VECTORS
 
 
 @register_jitable
 def columns_of_panel(p, n, number):
-    """Return the first column of a panel, and that after its last one."""
+    """Return the first column of a panel, and that after its last one. The last panels may be a vector narrower."""
     width, panels = lanes(number), number_of_panels(n, number)
-    vectors = (n + width - 1) // width
-    return vectors * p // panels * width, min(n, vectors * (p + 1) // panels * width)
+    full = max(0, panels - (panels * MOST_VECTORS - whole_vectors(n, number) // width))
+    start, end = p * MOST_VECTORS - max(0, p - full), (p + 1) * MOST_VECTORS - max(0, p + 1 - full)
+    return start * width, min(n, end * width)
 
 
 @kernel
@@ -119,7 +122,7 @@ def multiply_groups(A, group, panels, Y, M, n, K, ends):
         multiply_some(a, panels, y, end - i, n, K, some)
 
 
-@kernel
+@kernel(within=True)
 def multiply_some(A, panels, Y, M, n, K, ends):
     """`multiply_panel` for some panels."""
     B, number = panels.B, ends.scale

@@ -2,7 +2,7 @@
 
 from numba import types
 
-from nbfc.kernels._jit import kernel
+from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.dot import MOST_COLUMNS, make_dot
 from nbfc.kernels.memory import lanes, size_of
 from nbfc.kernels.tile import (
@@ -34,27 +34,27 @@ FAR_B, SIDE_BY_SIDE_FOR_ONE = 2048, 8
 @kernel(once=lambda real: (MATRIX, MATRIX, MATRIX, types.intp, types.intp, types.intp, ends_type(real)))
 def multiply_panel(A, B, Y, M, columns, K, ends):
     """Go over the rows of A and Y, a tile at a time."""
-    number = ends.scale
-    size, vectors = size_of(number), (columns + lanes(number) - 1) // lanes(number)
-    rows = tile_rows(vectors)
+    vectors = (columns + lanes(ends.scale) - 1) // lanes(ends.scale)
+    if vectors == 3:
+        go_down(tall_3, low_3, tile_rows(3), A, B, Y, M, columns, K, ends)
+    elif vectors == 2:
+        go_down(tall_2, low_2, tile_rows(2), A, B, Y, M, columns, K, ends)
+    else:
+        go_down(tall_1, low_1, tile_rows(1), A, B, Y, M, columns, K, ends)
+
+
+@inlined
+def go_down(tall, low, rows, A, B, Y, M, columns, K, ends):
+    """Go over the rows by these tiles."""
+    size = size_of(ends.scale)
     for i in range(0, M, rows):
         a = Matrix(A.address + i * A.row * size, A.row, A.column)
         y = Matrix(Y.address + i * Y.row * size, Y.row, 1)
         some = Ends(ends.start, ends.bias, ends.finish, ends.mask + i * Y.row * size, ends.scale)
-        count = M - i
-        if 2 * count > rows:
-            if vectors == 3:
-                tall_3(a, B, y, count, columns, K, some)
-            elif vectors == 2:
-                tall_2(a, B, y, count, columns, K, some)
-            else:
-                tall_1(a, B, y, count, columns, K, some)
-        elif vectors == 3:
-            low_3(a, B, y, count, columns, K, some)
-        elif vectors == 2:
-            low_2(a, B, y, count, columns, K, some)
+        if 2 * (M - i) > rows:
+            tall(a, B, y, M - i, columns, K, some)
         else:
-            low_1(a, B, y, count, columns, K, some)
+            low(a, B, y, M - i, columns, K, some)
 
 
 @kernel(once=lambda real: (MATRIX, MATRIX, MATRIX, types.intp, types.intp, ends_type(real)))
@@ -97,7 +97,7 @@ def multiply_row(A, B, Y, n, K, ends):
 def multiply_long_row(A, B, Y, n, K, ends):
     """`multiply_row`, by so few rows of a far B at a time that each is read from memory in order.
 
-    (A loop over a range would begin with a division.)
+    (A loop over a range with a step that is no constant would begin with a division.)
     """
     size = size_of(ends.scale)
     depth, k = SIDE_BY_SIDE_FOR_ONE if is_far(B, size) else K, 0

@@ -68,21 +68,18 @@ def ends_type(real):
 
 
 def rows_of(context, vectors):
-    """Return the rows of a TALL tile: the fewer vectors a row has, the more rows it takes to keep the CPU busy."""
-    return min(MOST_ROWS, target(context).rows * MOST_VECTORS // vectors)
+    """Return the rows of a TALL tile, a power of two: one vector a row takes more of them to keep the CPU busy."""
+    return 1 << min(MOST_ROWS, target(context).rows * MOST_VECTORS // vectors).bit_length() - 1
 
 
-@intrinsic
+@intrinsic(prefer_literal=True)
 def tile_rows(typingctx, vectors):
-    """Return the number of rows of a TALL tile with so many vectors a row."""
+    """Return the number of rows of a TALL tile with so many vectors a row, a constant."""
 
     def codegen(context, builder, signature, args):
-        rows = INT(rows_of(context, MOST_VECTORS))
-        for count in range(1, MOST_VECTORS):
-            rows = builder.select(builder.icmp_signed("==", args[0], INT(count)), INT(rows_of(context, count)), rows)
-        return rows
+        return INT(rows_of(context, vectors.literal_value))
 
-    return types.intp(types.intp), codegen
+    return types.intp(vectors), codegen
 
 
 @register_jitable
