@@ -38,7 +38,8 @@ ASSEMBLY = (
     + """
 from numba import float32
 from nbfc.kernels import few, panel
-for function in (panel.multiply_panel, panel.multiply_row, panel.multiply_columns, few.multiply_by_few_columns):
+panels = panel.multiply_whole_panel, panel.multiply_ragged_panel
+for function in (*panels, panel.multiply_row, panel.multiply_columns, few.multiply_by_few_columns):
     print(function.kernel.compiled(float32).library.get_asm_str())
 """
 )

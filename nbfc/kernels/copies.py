@@ -139,7 +139,7 @@ def copy_transposed(typingctx, source, target, rows, columns, number):
             for k, value in enumerate(_transpose(builder, loaded)):
                 vector.store(value, builder.add(field(target, 0), builder.mul(target_row, INT(k))))
 
-        vector.with_masks(columns, 1, body)
+        vector.with_masks(columns, 1, body, only_last=False)
         return context.get_dummy_value()
 
     return types.void(MATRIX, MATRIX, types.intp, types.intp, number), codegen

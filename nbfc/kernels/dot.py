@@ -105,7 +105,7 @@ def write_dot_row(vector, args):
         totals = [builder.fadd(first[0], totals[0])]
         store_finished(vector, totals, [(c_address, 0, masks[0])], c_address, finish, mask_address, factor)
 
-    vector.with_masks(columns, 1, body)
+    vector.with_masks(columns, 1, body, only_last=False)
 
 
 def write_dot(vector, rows, columns, args):

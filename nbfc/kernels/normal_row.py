@@ -68,7 +68,7 @@ def normalize_row(typingctx, x, y, g, b, n, number):
         def square(offset, mask):
             difference = builder.fsub(_load(vector, x, offset, mask), middle)
             if mask is not None:
-                difference = builder.select(mask, difference, vector.zeros)
+                difference = builder.select(mask.bits, difference, vector.zeros)
             return [builder.fmul(difference, difference)]
 
         (variance,) = _means(vector, n, 1, square)

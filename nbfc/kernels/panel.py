@@ -20,8 +20,10 @@ from nbfc.kernels.tile import (
     tile_rows,
 )
 
-tall_1, tall_2, tall_3 = (make_tile(TALL, vectors) for vectors in (1, 2, 3))
-low_1, low_2, low_3 = (make_tile(LOW, vectors) for vectors in (1, 2, 3))
+tall_1, tall_2, tall_3 = (make_tile(TALL, vectors, whole=True) for vectors in (1, 2, 3))
+low_1, low_2, low_3 = (make_tile(LOW, vectors, whole=True) for vectors in (1, 2, 3))
+ragged_tall_1, ragged_tall_2, ragged_tall_3 = (make_tile(TALL, vectors) for vectors in (1, 2, 3))
+ragged_low_1, ragged_low_2, ragged_low_3 = (make_tile(LOW, vectors) for vectors in (1, 2, 3))
 (dot_1, rows_1), (dot_4, rows_4) = make_dot(1), make_dot(MOST_COLUMNS)
 row_1, row_4 = make_tile(ROW, 1), make_tile(ROW, 4)
 full_1, full_2, full_8, full_16 = (make_tile(ROW, vectors, whole=True) for vectors in (1, 2, 8, 16))
@@ -31,16 +33,42 @@ half_1 = make_tile(ROW, 1, whole=True, part=2)
 FAR_B, SIDE_BY_SIDE_FOR_ONE = 2048, 8
 
 
-@kernel(once=lambda real: (MATRIX, MATRIX, MATRIX, types.intp, types.intp, types.intp, ends_type(real)))
+def panel(real):
+    """Return the types of what a panel's product takes: A, B, Y, M, columns, K and ends."""
+    return MATRIX, MATRIX, MATRIX, types.intp, types.intp, types.intp, ends_type(real)
+
+
+@kernel(within=True)
 def multiply_panel(A, B, Y, M, columns, K, ends):
     """Go over the rows of A and Y, a tile at a time."""
-    vectors = (columns + lanes(ends.scale) - 1) // lanes(ends.scale)
+    if columns % lanes(ends.scale) == 0:
+        multiply_whole_panel(A, B, Y, M, columns, K, ends)
+    else:
+        multiply_ragged_panel(A, B, Y, M, columns, K, ends)
+
+
+@kernel(once=panel)
+def multiply_whole_panel(A, B, Y, M, columns, K, ends):
+    """`multiply_panel` for columns that fill their vectors: apart, as both in one function would be slower."""
+    vectors = columns // lanes(ends.scale)
     if vectors == 3:
         go_down(tall_3, low_3, tile_rows(3), A, B, Y, M, columns, K, ends)
     elif vectors == 2:
         go_down(tall_2, low_2, tile_rows(2), A, B, Y, M, columns, K, ends)
     else:
         go_down(tall_1, low_1, tile_rows(1), A, B, Y, M, columns, K, ends)
+
+
+@kernel(once=panel)
+def multiply_ragged_panel(A, B, Y, M, columns, K, ends):
+    """`multiply_panel` for other columns."""
+    vectors = (columns + lanes(ends.scale) - 1) // lanes(ends.scale)
+    if vectors == 3:
+        go_down(ragged_tall_3, ragged_low_3, tile_rows(3), A, B, Y, M, columns, K, ends)
+    elif vectors == 2:
+        go_down(ragged_tall_2, ragged_low_2, tile_rows(2), A, B, Y, M, columns, K, ends)
+    else:
+        go_down(ragged_tall_1, ragged_low_1, tile_rows(1), A, B, Y, M, columns, K, ends)
 
 
 @inlined

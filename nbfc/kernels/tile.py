@@ -177,5 +177,4 @@ def store_finished(vector, totals, places, c_address, finish, mask_address, fact
         factors = vector.spread(factor)
         return [builder.fmul(total, factors) for total in totals]
 
-    for result, place in zip(vector.choose(finish, [lambda: totals, relu, mask, scale]), places, strict=True):
-        vector.store(result, *place)
+    vector.store_all(vector.choose(finish, [lambda: totals, relu, mask, scale]), places)

@@ -48,6 +48,13 @@ def target(context):
     return _target(*context.codegen().magic_tuple())
 
 
+class Mask(NamedTuple):
+    """The first lanes of a vector: a truth value for each, and how many there are."""
+
+    bits: ir.Value
+    count: ir.Value
+
+
 class Vectors:
     """Writes instructions on vectors of one type of number: as many as a register holds, or a `part` of them."""
 
@@ -87,16 +94,53 @@ class Vectors:
         """Load the v-th vector from an address; lanes that the mask leaves out are not read, and zero."""
         if mask is None:
             return self.builder.load(self._pointer(address, v), align=self.size)
-        args = [self._pointer(address, v), ir.Constant(_LANE, self.size), mask, self.zeros]
+        args = [self._pointer(address, v), ir.Constant(_LANE, self.size), mask.bits, self.zeros]
         return self._call("masked.load", self.kind, args)
 
     def store(self, value, address, v=0, mask=None):
         """Store the v-th vector from an address; lanes that the mask leaves out are not written."""
-        if mask is None:
-            self.builder.store(value, self._pointer(address, v), align=self.size)
-        else:
-            args = [value, self._pointer(address, v), ir.Constant(_LANE, self.size), mask]
-            self._call("masked.store", ir.VoidType(), args)
+        self.store_all([value], [(address, v, mask)])
+
+    def store_all(self, values, places):
+        """Store each value at a place: an address, a vector from there, and a mask."""
+        parts = {}
+        for value, (address, v, mask) in zip(values, places, strict=True):
+            pointer = self._pointer(address, v)
+            if mask is None:
+                self.builder.store(value, pointer, align=self.size)
+            elif self.masks_are_free:
+                self._call("masked.store", ir.VoidType(), [value, pointer, ir.Constant(_LANE, self.size), mask.bits])
+            else:
+                parts.setdefault(mask, []).append((value, self.builder.ptrtoint(pointer, INT)))
+        for mask, stores in parts.items():
+            self._store_parts(mask.count, *zip(*stores, strict=True))
+
+    def _store_parts(self, count, values, addresses):
+        """Store the first `count` lanes of each value: all of them, or a half, a quarter and so on, as its bits say.
+
+        AMD's CPUs take as long for a store under a vector as for ten of these, and other CPUs have no such store.
+        """
+        builder, lanes = self.builder, self.lanes
+        self._store_where(builder.and_(count, INT(lanes)), values, addresses)
+        while lanes > 1:
+            lanes //= 2
+            bit = builder.and_(count, INT(lanes))
+            lower, upper = ([self._part(value, first, lanes) for value in values] for first in (0, lanes))
+            self._store_where(bit, lower, addresses)
+            there = builder.icmp_signed("!=", bit, INT(0))
+            values = [builder.select(there, *pair) for pair in zip(upper, lower, strict=True)]
+            addresses = [builder.add(address, self.bytes(bit)) for address in addresses]
+
+    def _store_where(self, bit, values, addresses):
+        builder = self.builder
+        with builder.if_then(builder.icmp_signed("!=", bit, INT(0))):
+            for value, address in zip(values, addresses, strict=True):
+                builder.store(value, builder.inttoptr(address, value.type.as_pointer()), align=self.size)
+
+    def _part(self, value, first, count):
+        """Return `count` lanes of a value from the first one on."""
+        lanes = ir.Constant(ir.VectorType(_LANE, count), list(range(first, first + count)))
+        return self.builder.shuffle_vector(value, value, lanes)
 
     def multiply_add(self, x, y, z):
         """Return x · y + z, rounded once where the CPU can."""
@@ -117,13 +161,13 @@ class Vectors:
         count = builder.select(builder.icmp_signed(">", count, INT(self.lanes)), INT(self.lanes), count)
         if self.masks_are_free:
             ones = builder.sub(builder.shl(INT(1), count), INT(1))
-            return builder.bitcast(builder.trunc(ones, ir.IntType(self.lanes)), self.bits)
+            return Mask(builder.bitcast(builder.trunc(ones, ir.IntType(self.lanes)), self.bits), count)
         lane = ir.IntType(8 * self.size)
         lanes = ir.VectorType(lane, self.lanes)
         table = self._ones_and_zeros(lane)
         start = builder.gep(table, [INT(0), builder.sub(INT(self.lanes), count)])
         ones = builder.load(builder.bitcast(start, lanes.as_pointer()), align=self.size)
-        return builder.icmp_signed("<", ones, ir.Constant(lanes, [0] * self.lanes))
+        return Mask(builder.icmp_signed("<", ones, ir.Constant(lanes, [0] * self.lanes)), count)
 
     def _ones_and_zeros(self, lane):
         """Return a constant array: as many lanes of ones as a vector has, then as many of zeros."""
@@ -137,7 +181,7 @@ class Vectors:
     def with_masks(self, count, vectors, body, only_last=True):
         """Write ``body(masks)`` for rows of `count` entries in so many vectors, a mask or None for each vector.
 
-        `only_last` promises that all vectors but the last are full.
+        `only_last` promises that all vectors but the last are full. Otherwise all may be, which goes without masks.
         """
         builder = self.builder
 
@@ -145,7 +189,7 @@ class Vectors:
             masks = [self.mask(builder.sub(count, INT(v * self.lanes))) for v in range(vectors)]
             body([None] * (vectors - 1) + masks[-1:] if only_last else masks)
 
-        if self.masks_are_free:
+        if self.masks_are_free or only_last:
             some()
             return
         full = builder.icmp_signed(">=", count, INT(vectors * self.lanes))
@@ -201,10 +245,7 @@ class Vectors:
         count = self.lanes
         while count > 1:
             count //= 2
-            places = ir.Constant(ir.VectorType(_LANE, count), list(range(count)))
-            upper = ir.Constant(ir.VectorType(_LANE, count), list(range(count, 2 * count)))
-            halves = [self.builder.shuffle_vector(value, value, part) for part in (places, upper)]
-            value = self.builder.fadd(*halves)
+            value = self.builder.fadd(self._part(value, 0, count), self._part(value, count, count))
         return self.builder.extract_element(value, _LANE(0))
 
     def choose(self, code, options):
