@@ -4,7 +4,8 @@
     python kernels_and_numpy.py --dtype float64 --sides 64 512
 
 Both run in a process of their own, since the threads of NumPy's BLAS spin for a while after each product, and take
-turns at each shape. Shapes are N, m, n; below 64³ operations a call's own cost, in Python, is most of its time.
+turns at each shape: a time and a ratio are the medians over the turns. Shapes are N, m, n; below 64³ operations a
+call's own cost, in Python, is most of its time.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from peers import PAUSE, Peer
 
 ENOUGH = 64**3
 LIBRARIES = "nbfc", "NumPy"
+WARM_UP = 0.03  # seconds: until a core that slept runs at its full clock
 
 
 def calls(N, m, n, dtype):
@@ -48,7 +50,9 @@ def calls(N, m, n, dtype):
 
 
 def seconds(call):
-    call()
+    end = time.perf_counter() + WARM_UP
+    while time.perf_counter() < end:
+        call()
     once = min(timeit.repeat(call, number=1, repeat=3))
     count = max(2, int(6e-3 / max(once, 1e-7)))
     return median(timeit.repeat(call, number=count, repeat=5)) / count
@@ -70,6 +74,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sides", type=int, nargs="+", default=[1, 7, 64, 200, 512, 2048])
     parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
+    parser.add_argument("--turns", type=int, default=3, help="of each at each shape")
     parser.add_argument("--worker", choices=LIBRARIES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -78,11 +83,12 @@ def main():
     libraries = [Peer(name, __file__, "--dtype", options.dtype) for name in LIBRARIES]
     ratios = {}
     for shape in product(options.sides, repeat=3):
-        ours, theirs = (ask(library, shape) for library in libraries)
-        for kernel in ours:
-            ratios[kernel, shape] = theirs[kernel] / ours[kernel]
+        turns = [[ask(library, shape) for library in libraries] for _ in range(options.turns)]
+        for kernel in turns[0][0]:
+            ratios[kernel, shape] = median(theirs[kernel] / ours[kernel] for ours, theirs in turns)
             if ratios[kernel, shape] < 1 and np.prod(shape) >= ENOUGH:
-                times = f"nbfc {1e6 * ours[kernel]:10,.1f} µs, NumPy {1e6 * theirs[kernel]:10,.1f} µs"
+                ours, theirs = (1e6 * median(turn[whose][kernel] for turn in turns) for whose in range(2))
+                times = f"nbfc {ours:10,.1f} µs, NumPy {theirs:10,.1f} µs"
                 print(f"{ratios[kernel, shape]:5.2f} × {kernel:16} {shape!s:20} {times}", flush=True)
     for library in libraries:
         library.close()
