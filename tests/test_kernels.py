@@ -1,5 +1,7 @@
 """The four kernels against the notes as plain loops, and against central differences."""
 
+import itertools
+
 import naive
 import numpy as np
 import pytest
@@ -254,6 +256,27 @@ def test_out_receives_the_result_whatever_it_held(dtype):
         out = np.full(shape, np.nan, dtype)
         assert kernel(*arguments, out=out) is out
         assert np.array_equal(out, kernel(*arguments))
+
+
+# Every number of columns and of rows that a tile may have left over, and sizes of which copies are made.
+SOME_SIZES = [*itertools.product([5, 18], range(1, 52), [3, 33]), *itertools.product([16], [1, 40], range(1, 52))]
+SOME_SIZES += [(n, 40, 20) for n in range(1, 18)] + [(300, 530, 270), (530, 300, 521), (130, 270, 1033)]
+
+
+def test_nothing_is_written_around_a_result(dtype):
+    for N, m, n in SOME_SIZES:
+        d = data(N, m, n, dtype, 3)
+        calls = [
+            (kernels.forward, (d["X"], d["W"], d["b"]), (N, n), d["X"] @ d["W"] + d["b"]),
+            (kernels.bias_gradient, (d["dY"],), (n,), d["dY"].mean(axis=0)),
+            (kernels.weight_gradient, (d["X"], d["dY"]), (m, n), d["X"].T @ d["dY"] / N),
+            (kernels.input_gradient, (d["dY"], d["W"]), (N, m), d["dY"] @ d["W"].T),
+        ]
+        for kernel, arguments, shape, expected in calls:
+            memory = np.full(expected.size + 200, 7, dtype)
+            kernel(*arguments, out=memory[100:-100].reshape(shape))
+            assert np.allclose(memory[100:-100].reshape(shape), expected, rtol=1e-3, atol=1e-3), (kernel, N, m, n)
+            assert np.all(np.r_[memory[:100], memory[-100:]] == 7), (kernel, N, m, n)
 
 
 @pytest.mark.parametrize(
