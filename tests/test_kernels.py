@@ -3,6 +3,7 @@
 import itertools
 
 import naive
+import numba
 import numpy as np
 import pytest
 import samples
@@ -116,6 +117,17 @@ def test_few_rows_have_the_bits_they_have_among_many(m, n, dtype, threads):
             for start in (0, 40 - N):
                 rows = slice(start, start + N)
                 assert np.array_equal(kernels.forward(d["X"][rows], d["W"], d["b"], "relu"), Y[rows])
+
+
+@pytest.mark.parametrize("terms", [3, 31])
+def test_a_share_without_columns_is_nothing(terms, dtype):
+    @numba.njit
+    def share(dY, W, dX):
+        dense.input_gradient_inputs(dY, W, 0, dX, dX, False, 8, 8)
+
+    d = data(40, 16, terms, dtype, 0)
+    share(d["dY"], d["W"], d["X"])  # as for one of many threads
+    assert np.array_equal(d["X"], data(40, 16, terms, dtype, 0)["X"])
 
 
 # ---- central differences ---------------------------------------------------------------------------------------------

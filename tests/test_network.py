@@ -124,6 +124,18 @@ def test_many_rows_have_the_bits_of_few(activation, threads, dtype, rng):
         assert np.array_equal(net.predict(X), expected)
 
 
+def test_many_rows_have_the_bits_of_few_where_many_inputs_have_few_outputs(threads, dtype, rng):
+    """Then sums go along vectors, also where weights are as large as those that are copied by panels."""
+    n_in = 2**19 // np.dtype(dtype).itemsize // 8
+    net = network([n_in, 8], dtype=dtype)
+    X = rng.standard_normal((2 * ROWS * MOST_THREADS + 5, n_in)).astype(dtype)
+    threads(0)
+    expected = net.predict(X[:40])
+    for count in (0, 1, 2):
+        threads(count)
+        assert np.array_equal(net.predict(X)[:40], expected)
+
+
 def test_predict_on_no_rows_and_into_out(dtype):
     net = network([4, 6, 3], dtype=dtype)
     assert net.predict(np.zeros((0, 4))).shape == (0, 3)

@@ -19,9 +19,10 @@ from nbfc.kernels.vectors import MOST_VECTORS, WIDEST
 
 FEW_ROWS_OF_A = 32  # fewer do not make up for copies of B: it is read where it lies
 FEW_AT_A_TIME = 8  # rows of A by which a B that is not copied is multiplied, while its next panel is fetched
-CHUNK = 16  # rows of B that are copied of each panel in turn: whole vectors
+CHUNK = 16  # rows that are taken together: whole vectors, and whole lines of a column
 NEAR = 2**14  # bytes of A that stay in the nearest cache however B's panels pass by
 PANEL = DEPTH * MOST_VECTORS * WIDEST  # bytes for copies: of one panel with the widest vectors, else of several
+assert DEPTH % CHUNK == CHUNK % (WIDEST // 4) == CHUNK % (LINE // 4) == 0  # no panel is longer, and no copy cut
 
 
 class Panels(NamedTuple):
@@ -55,7 +56,7 @@ def multiply_block(A, group, B, copy, panel, Y, M, n, K, ends):
     size = size_of(number)
     end = number_of_panels(n, number)
     room = (K + CHUNK - 1) // CHUNK * CHUNK * MOST_VECTORS * lanes(number) * size
-    together = 1 if not copy else end if end * room <= PANEL else PANEL // room
+    together = 1 if not copy else max(1, end) if end * room <= PANEL else PANEL // room  # of no columns, end is 0
     for first in range(0, end, together):
         panels = Panels(B, first, min(end, first + together), panel if copy else 0, room)
         if copy:
@@ -88,7 +89,7 @@ def number_of_panels(n, number):
 
 @register_jitable
 def columns_of_panel(p, n, number):
-    """Return the first column of a panel, and that after its last one. The last panels may be a vector narrower."""
+    """Return the first column of a panel, and that after its last one. The last panels may be narrower."""
     width, panels = lanes(number), number_of_panels(n, number)
     full = max(0, panels - (panels * MOST_VECTORS - whole_vectors(n, number) // width))
     start, end = p * MOST_VECTORS - max(0, p - full), (p + 1) * MOST_VECTORS - max(0, p + 1 - full)

@@ -19,9 +19,10 @@ TOGETHER, AHEAD = 64, 8
 
 @kernel
 def copy_panel(B, K, columns, panel, number):
-    """Copy K rows of B to `panel`, by whole vectors, and return where they lie.
+    """Copy K rows of B to `panel`, each as whole vectors.
 
-    B's columns or its rows are neighbours. K may be rounded up to a multiple of lanes in what is written.
+    B's columns or its rows are neighbours. More is written than that: up to a tile's width from the start of the last
+    row on, or K rounded up to a multiple of lanes.
     """
     size, step = size_of(number), lanes(number)
     width = whole_vectors(columns, number)
@@ -34,7 +35,6 @@ def copy_panel(B, K, columns, panel, number):
                 source = Matrix(B.address + (k * B.row + j * B.column) * size, B.column, 1)
                 target = Matrix(panel + (k * width + j) * size, width, 1)
                 copy_transposed(source, target, columns - j, K - k, number)
-    return Matrix(panel, width, 1)
 
 
 @register_jitable

@@ -21,7 +21,7 @@ from nbfc.kernels.vectors import INT, MOST_VECTORS, WIDEST
 # Rows of A at a time: enough to make up for copying panels of B (64: 20% slower where layers are wide), and few enough
 # that they stay in a second-level cache.
 MOST_ROWS = 256
-SIDE_BY_SIDE = 32  # rows of a far B that is read where it lies, as for few rows of A
+SIDE_BY_SIDE = 32  # rows of a far B that few rows of A read side by side, where it lies
 # With so few terms a sum takes less time than to write it: C is then written some rows at a time, from end to end.
 FEW_TERMS = 32
 # Copies are made of a B that is far (see ``panel``), or that a second-level cache would not hold.
@@ -37,8 +37,7 @@ NARROW, VECTORS_TO_SUM = 8, 4
 
 BLOCK = 2**18  # bytes of a copy of A: with a panel less than the smallest stack a thread may have, 512 KiB
 BLOCK_WRITTEN = BLOCK + MOST_VECTORS * WIDEST
-# Copies are made by whole vectors and whole lines.
-assert DEPTH // 2 % (WIDEST // 4) == MOST_ROWS % CHUNK == BLOCK % (DEPTH * LINE) == 0
+assert MOST_ROWS % CHUNK == 0  # whole lines
 LONG_ROW = 2**10  # bytes: as much as the widest tile of one row
 
 

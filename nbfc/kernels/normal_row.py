@@ -50,7 +50,7 @@ def _each(vector, n, body):
         return values
 
     vector.loop(whole, lanes, [], one)
-    with builder.if_then(builder.icmp_signed(">", rest, INT(0))):  # a masked store takes its time even if it is empty
+    with builder.if_then(builder.icmp_signed(">", rest, INT(0))):  # even an empty store takes its time
         body(vector.bytes(whole), vector.mask(rest))
 
 

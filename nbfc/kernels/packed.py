@@ -4,7 +4,7 @@
 1000 rows and read the copies takes 6% less time (in float64 15%). The sums are the same to the bit.
 
 Panels have a tile's full width, the last one so many whole vectors as it fills, and each holds all rows of B: row k of
-the panel of columns j, j + 1, ... starts at entry j · K + k · width.
+the panel of columns j, j + 1, ... starts at entry j · K + k · its width.
 """
 
 from numba import types

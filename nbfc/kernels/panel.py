@@ -33,21 +33,21 @@ half_1 = make_tile(ROW, 1, whole=True, part=2)
 FAR_B, SIDE_BY_SIDE_FOR_ONE = 2048, 8
 
 
-def panel(real):
+def panel_types(real):
     """Return the types of what a panel's product takes: A, B, Y, M, columns, K and ends."""
     return MATRIX, MATRIX, MATRIX, types.intp, types.intp, types.intp, ends_type(real)
 
 
 @kernel(within=True)
 def multiply_panel(A, B, Y, M, columns, K, ends):
-    """Go over the rows of A and Y, a tile at a time."""
+    """Go over the rows of A and Y, a tile at a time, for the columns of one to three vectors."""
     if columns % lanes(ends.scale) == 0:
         multiply_whole_panel(A, B, Y, M, columns, K, ends)
     else:
         multiply_ragged_panel(A, B, Y, M, columns, K, ends)
 
 
-@kernel(once=panel)
+@kernel(once=panel_types)
 def multiply_whole_panel(A, B, Y, M, columns, K, ends):
     """`multiply_panel` for columns that fill their vectors: apart, as both in one function would be slower."""
     vectors = columns // lanes(ends.scale)
@@ -59,7 +59,7 @@ def multiply_whole_panel(A, B, Y, M, columns, K, ends):
         go_down(tall_1, low_1, tile_rows(1), A, B, Y, M, columns, K, ends)
 
 
-@kernel(once=panel)
+@kernel(once=panel_types)
 def multiply_ragged_panel(A, B, Y, M, columns, K, ends):
     """`multiply_panel` for other columns."""
     vectors = (columns + lanes(ends.scale) - 1) // lanes(ends.scale)

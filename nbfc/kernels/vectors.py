@@ -118,7 +118,7 @@ class Vectors:
     def _store_parts(self, count, values, addresses):
         """Store the first `count` lanes of each value: all of them, or a half, a quarter and so on, as its bits say.
 
-        AMD's CPUs take as long for a store under a vector as for ten of these, and other CPUs have no such store.
+        A store under a mask that lies in a vector takes AMD's CPUs as long as ten of these; SSE and NEON have none.
         """
         builder, lanes = self.builder, self.lanes
         self._store_where(builder.and_(count, INT(lanes)), values, addresses)
@@ -181,7 +181,8 @@ class Vectors:
     def with_masks(self, count, vectors, body, only_last=True):
         """Write ``body(masks)`` for rows of `count` entries in so many vectors, a mask or None for each vector.
 
-        `only_last` promises that all vectors but the last are full. Otherwise all may be, which goes without masks.
+        `only_last` promises that all vectors but the last are full, and that one has a mask in any case. Otherwise rows
+        that fill all vectors go without masks, where these are not free.
         """
         builder = self.builder
 
