@@ -12,14 +12,14 @@ from numba.extending import register_jitable
 
 from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.copies import DEPTH, LINE, copy_panel, whole_vectors
-from nbfc.kernels.memory import lanes, prefetch, size_of
+from nbfc.kernels.memory import lanes, prefetch, size_of, vectors_of
 from nbfc.kernels.panel import is_far, multiply_panel
 from nbfc.kernels.tile import MATRIX, Ends, Matrix, ends_type
 from nbfc.kernels.vectors import MOST_VECTORS, WIDEST
 
 FEW_ROWS_OF_A = 32  # fewer do not make up for copies of B: it is read where it lies
 FEW_AT_A_TIME = 8  # rows of A by which a B that is not copied is multiplied, while its next panel is fetched
-CHUNK = 16  # rows that are taken together: whole vectors, and whole lines of a column
+CHUNK = 16  # rows of B that are copied of one panel before the next: whole vectors, and whole lines of a column
 NEAR = 2**14  # bytes of A that stay in the nearest cache however B's panels pass by
 PANEL = DEPTH * MOST_VECTORS * WIDEST  # bytes for copies: of one panel with the widest vectors, else of several
 assert DEPTH % CHUNK == CHUNK % (WIDEST // 4) == CHUNK % (LINE // 4) == 0  # no panel is longer, and no copy cut
@@ -84,14 +84,14 @@ def copy_some(panels, n, K, number):
 @register_jitable
 def number_of_panels(n, number):
     """Return how many panels n columns make."""
-    return (whole_vectors(n, number) // lanes(number) + MOST_VECTORS - 1) // MOST_VECTORS
+    return (vectors_of(n, number) + MOST_VECTORS - 1) // MOST_VECTORS
 
 
 @register_jitable
 def columns_of_panel(p, n, number):
     """Return the first column of a panel, and that after its last one. The last panels may be narrower."""
     width, panels = lanes(number), number_of_panels(n, number)
-    full = max(0, panels - (panels * MOST_VECTORS - whole_vectors(n, number) // width))
+    full = max(0, panels - (panels * MOST_VECTORS - vectors_of(n, number)))
     start, end = p * MOST_VECTORS - max(0, p - full), (p + 1) * MOST_VECTORS - max(0, p + 1 - full)
     return start * width, min(n, end * width)
 

@@ -5,7 +5,7 @@ from numba import types
 from numba.extending import intrinsic, register_jitable
 
 from nbfc.kernels._jit import kernel
-from nbfc.kernels.memory import lanes, prefetch, size_of
+from nbfc.kernels.memory import lanes, prefetch, size_of, vectors_of
 from nbfc.kernels.tile import MATRIX, Matrix
 from nbfc.kernels.vectors import INT, MOST_VECTORS, Vectors
 
@@ -40,7 +40,7 @@ def copy_panel(B, K, columns, panel, number):
 @register_jitable
 def whole_vectors(count, number):
     """Return how many entries the vectors have that so many entries lie in."""
-    return (count + lanes(number) - 1) // lanes(number) * lanes(number)
+    return vectors_of(count, number) * lanes(number)
 
 
 @kernel

@@ -2,7 +2,7 @@
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, register_jitable
 from numba.np.arrayobj import populate_array
 
 from nbfc.kernels.vectors import INT, target
@@ -92,6 +92,12 @@ def lanes(typingctx, number):
         return INT(target(context).width // (signature.args[0].bitwidth // 8))
 
     return types.intp(number), codegen
+
+
+@register_jitable
+def vectors_of(count, number):
+    """Return how many vector registers so many entries of number's type lie in."""
+    return (count + lanes(number) - 1) // lanes(number)
 
 
 @intrinsic

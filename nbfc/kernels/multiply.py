@@ -10,17 +10,18 @@ from numba.core import cgutils
 from numba.extending import intrinsic, register_jitable
 
 from nbfc.kernels._jit import inlined, kernel
-from nbfc.kernels.blocks import CHUNK, FEW_ROWS_OF_A, PANEL, multiply_block
+from nbfc.kernels.blocks import FEW_ROWS_OF_A, PANEL, multiply_block
 from nbfc.kernels.copies import DEPTH, LINE, copy_block
 from nbfc.kernels.few import multiply_by_few_columns, multiply_transpose_by_few_columns
-from nbfc.kernels.memory import address_of, lanes, size_of, stack_bytes, write
+from nbfc.kernels.memory import address_of, lanes, size_of, stack_bytes, vectors_of, write
 from nbfc.kernels.panel import FAR_B, is_far, multiply_long_row, multiply_row
 from nbfc.kernels.tile import BIAS, MASK, MATRIX, OLD, RELU, SCALE, STORE, ZERO, Ends, Matrix, ends_type, many_registers
 from nbfc.kernels.vectors import INT, MOST_VECTORS, WIDEST
 
 # Rows of A at a time: enough to make up for copying panels of B (64: 20% slower where layers are wide), and few enough
 # that they stay in a second-level cache.
-MOST_ROWS = 256
+ROWS_OF_BLOCK = 256
+SOME_ROWS = 16  # whole lines of a column
 SIDE_BY_SIDE = 32  # rows of a far B that few rows of A read side by side, where it lies
 # With so few terms a sum takes less time than to write it: C is then written some rows at a time, from end to end.
 FEW_TERMS = 32
@@ -37,7 +38,7 @@ NARROW, VECTORS_TO_SUM = 8, 4
 
 BLOCK = 2**18  # bytes of a copy of A: with a panel less than the smallest stack a thread may have, 512 KiB
 BLOCK_WRITTEN = BLOCK + MOST_VECTORS * WIDEST
-assert MOST_ROWS % CHUNK == 0  # whole lines
+assert ROWS_OF_BLOCK % SOME_ROWS == 0  # whole lines
 LONG_ROW = 2**10  # bytes: as much as the widest tile of one row
 
 
@@ -113,11 +114,11 @@ def multiply_at(A, B, Y, M, n, K, few, ends):
     number = ends.scale
     size = size_of(number)
     panel, block = stack_bytes(PANEL), stack_bytes(BLOCK_WRITTEN)
-    if M == 1 and A.column == 1 and B.column == 1:
-        multiply_vector(A, B, Y, n, K, ends)
-        return
     if M == 1 and B.column == 1:
-        multiply_long_row(A, B, Y, n, K, ends)
+        if A.column == 1:
+            multiply_vector(A, B, Y, n, K, ends)
+        else:
+            multiply_long_row(A, B, Y, n, K, ends)
         return
     if (n <= NARROW or (few and B.row == 1)) and VECTORS_TO_SUM * lanes(number) <= K:
         if A.column == 1:
@@ -126,19 +127,19 @@ def multiply_at(A, B, Y, M, n, K, few, ends):
         if n <= NARROW and ends.start == ZERO and ends.finish != MASK:
             multiply_transpose_by_few_columns(A, B, Y, M, n, K, ends, panel)
             return
-    vectors = (n + lanes(number) - 1) // lanes(number)
-    copy_A, most, depth = False, MOST_ROWS, DEPTH
+    vectors = vectors_of(n, number)
+    copy_A, most, depth = False, ROWS_OF_BLOCK, DEPTH
     if K <= FEW_TERMS and B.column == 1 and Y.row * size >= FAR_B:
-        most = CHUNK
+        most = SOME_ROWS
     elif M < FEW_ROWS_OF_A and B.column == 1:
         depth = SIDE_BY_SIDE if is_far(B, size) else K
     elif A.row == 1 and A.column * size >= FAR_COLUMNS and vectors > VECTORS_TO_COPY_FOR:
         # All terms at once, or so few that there is room for a whole block of rows.
         copy_A, depth = True, DEPTH * 4 // size
         depth = K if depth >= K else depth // 2
-        most = min(MOST_ROWS, BLOCK // (depth * size) // CHUNK * CHUNK)
+        most = min(ROWS_OF_BLOCK, BLOCK // (depth * size) // SOME_ROWS * SOME_ROWS)
     elif A.column == 1 and A.row * size >= FAR_ROWS and vectors > VECTORS_TO_COPY_ROWS_FOR:
-        copy_A, depth = True, BLOCK // (MOST_ROWS * size)
+        copy_A, depth = True, BLOCK // (ROWS_OF_BLOCK * size)
     for i in range(0, M, most):
         rows = min(most, M - i)
         copy_B = B.column != 1 or (is_large_here(K, B.row, size) and rows >= FEW_ROWS_OF_A)

@@ -4,7 +4,7 @@ from numba import types
 
 from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.dot import MOST_COLUMNS, make_dot
-from nbfc.kernels.memory import lanes, size_of
+from nbfc.kernels.memory import lanes, size_of, vectors_of
 from nbfc.kernels.tile import (
     LOW,
     MATRIX,
@@ -62,7 +62,7 @@ def multiply_whole_panel(A, B, Y, M, columns, K, ends):
 @kernel(once=panel_types)
 def multiply_ragged_panel(A, B, Y, M, columns, K, ends):
     """`multiply_panel` for other columns."""
-    vectors = (columns + lanes(ends.scale) - 1) // lanes(ends.scale)
+    vectors = vectors_of(columns, ends.scale)
     if vectors == 3:
         go_down(ragged_tall_3, ragged_low_3, tile_rows(3), A, B, Y, M, columns, K, ends)
     elif vectors == 2:

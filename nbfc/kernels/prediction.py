@@ -33,7 +33,7 @@ from nbfc.kernels.whole_rows import FORWARD, go
 from nbfc.kernels.workspace import ROWS
 
 MOST_PANELS = 2**21  # entries: each thread makes panels of its own, and a cache that they share should hold them
-LINE = 16  # entries, at least, of a cache line, at which buffers and panels start
+ENTRIES_OF_LINE = 16  # of the cache, at least: buffers and panels start at one
 
 
 def memory(layers: Array, samples: int, dtype: Any) -> tuple[int, Array]:
@@ -154,7 +154,7 @@ def forward_whole_rows(X, layers, layer, W, b, Y):
 @kernel
 def size_of_buffer(layers, N):
     """Return how many entries the widest outputs of a layer before the last have, for a block of N rows or of fewer."""
-    return (layers[-1, WIDEST] * min(N, ROWS) + LINE - 1) // LINE * LINE
+    return (layers[-1, WIDEST] * min(N, ROWS) + ENTRIES_OF_LINE - 1) // ENTRIES_OF_LINE * ENTRIES_OF_LINE
 
 
 @kernel

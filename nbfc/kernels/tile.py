@@ -38,7 +38,7 @@ from nbfc.kernels.vectors import INT, MOST_VECTORS, Vectors, target
 ZERO, BIAS, OLD = range(3)
 STORE, RELU, MASK, SCALE = range(4)
 TALL, LOW, ROW = range(3)
-MOST_ROWS = 8  # of a TALL tile
+ROWS_OF_TILE = 8  # of a TALL tile
 
 
 class Matrix(NamedTuple):
@@ -69,7 +69,7 @@ def ends_type(real):
 
 def rows_of(context, vectors):
     """Return the rows of a TALL tile, a power of two: one vector a row takes more of them to keep the CPU busy."""
-    return 1 << min(MOST_ROWS, target(context).rows * MOST_VECTORS // vectors).bit_length() - 1
+    return 1 << min(ROWS_OF_TILE, target(context).rows * MOST_VECTORS // vectors).bit_length() - 1
 
 
 @intrinsic(prefer_literal=True)
@@ -85,7 +85,7 @@ def tile_rows(typingctx, vectors):
 @register_jitable
 def many_registers():
     """Return whether the CPU has some 32 vector registers rather than 16."""
-    return tile_rows(MOST_VECTORS) == MOST_ROWS
+    return tile_rows(MOST_VECTORS) == ROWS_OF_TILE
 
 
 def make_tile(height, vectors, whole=False, part=1):
