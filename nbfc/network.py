@@ -16,6 +16,7 @@ from nbfc.architecture import check_activations, check_widths, name_of, table_of
 from nbfc.differentiable import Differentiable
 from nbfc.initializers import FITTING, INITIALIZERS, OTHERWISE, initial_weights
 from nbfc.kernels import _jit, prediction, step, workspace
+from nbfc.kernels._addresses import JOBS
 from nbfc.kernels._jit import MOST_THREADS, launch
 from nbfc.kernels.losses import depth_for
 from nbfc.losses import Custom, Loss, check_targets
@@ -209,7 +210,8 @@ class MLP(Parametrized, Differentiable):
             Y = _arrays.output("out", out, shape, self._dtype, X=X, **({} if own else {"parameters": self._parameters}))
         # Taken out while it is in use, so that calls from several Python threads do not share it.
         most, work = self._idle.pop() if self._idle else (-1, self._parameters)
-        if most < N:
+        if most < N:  # as at the first call
+            JOBS.finish()
             most, work = prediction.memory(self._layers, N, self._dtype)
         load = self._load_of_row * (N if N > 4 else 4)
         if load < _jit.SERIAL_BELOW:  # as `launch` does, in a tenth of the time less for one row

@@ -10,8 +10,8 @@ from nbfc import _arrays
 from nbfc._arrays import Array
 from nbfc.kernels import layers
 from nbfc.kernels.elementwise import IDENTITY
-from nbfc.kernels.further_activations import code_of, load_activations
-from nbfc.kernels.whole_rows import load_whole_rows
+from nbfc.kernels.further_activations import ask_for_activations, code_of
+from nbfc.kernels.whole_rows import ask_for_whole_rows
 
 
 class _Views(tuple[Array, ...]):
@@ -35,8 +35,8 @@ class Parametrized:
         """Make the flat vector and the views into it."""
         codes = [code_of(activation) or IDENTITY for activation in self._activations]
         self._layers, size = layers.table(self._widths, codes, self._layer_norm)
-        load_activations(self._layers, self._dtype)
-        load_whole_rows(self._layers, self._dtype)
+        ask_for_activations(self._layers, self._dtype)
+        ask_for_whole_rows(self._layers, self._dtype)
         self._parameters = _arrays.aligned_zeros(size, self._dtype)
         self._weights, self._biases = map(_Views, layers.views(self._layers, self._parameters))
         gains, shifts = layers.views(self._layers, self._parameters, layers.NORMALIZE)

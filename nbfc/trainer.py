@@ -16,11 +16,11 @@ from nbfc._arrays import Array
 from nbfc._checks import real_number, seeded, whole_number
 from nbfc.errors import DivergenceError
 from nbfc.kernels import step
-from nbfc.kernels.dropout import load_dropout
+from nbfc.kernels.dropout import ask_for_dropout
 from nbfc.kernels.frozen import Policy, policy_of
 from nbfc.kernels.frozen_training import State, features, size_for_batches, state_of
 from nbfc.kernels.layers import DROPOUT
-from nbfc.kernels.regularization import load
+from nbfc.kernels.regularization import ask_for_rule
 from nbfc.kernels.updates import (
     CLIP,
     CLIP_NORM,
@@ -132,8 +132,8 @@ class Trainer:
         """Make the table of layers with the dropout, and load what steps need, in this process."""
         self._layers = self._regularization.table(self._net._layers)
         self._layers_of_loss = self._layers[: len(self._net._layers_for(self._loss))]
-        load(self._rule, self._net.dtype)
-        load_dropout(self._layers, self._net.dtype)
+        ask_for_rule(self._rule, self._net.dtype)
+        ask_for_dropout(self._layers, self._net.dtype)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name not in ("_layers", "_layers_of_loss")}

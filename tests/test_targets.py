@@ -40,7 +40,9 @@ from numba import float32
 from nbfc.kernels import few, panel
 panels = panel.multiply_whole_panel, panel.multiply_ragged_panel
 for function in (*panels, panel.multiply_row, panel.multiply_columns, few.multiply_by_few_columns):
-    print(function.kernel.compiled(float32).library.get_asm_str())
+    dispatcher = function.kernel.dispatcher
+    dispatcher.recompile()  # of code from the disk nothing can be seen
+    print(dispatcher.inspect_asm(function.kernel.signatures[float32].args))
 """
 )
 

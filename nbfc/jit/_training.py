@@ -14,7 +14,7 @@ from nbfc._arrays import Array
 from nbfc._checks import choice
 from nbfc.jit._calls import body_of, callable_from_python, caller, check_result, check_samples, dtype_of, real_of
 from nbfc.kernels import frozen_training
-from nbfc.kernels._addresses import REALS
+from nbfc.kernels._addresses import JOBS, REALS
 from nbfc.kernels.frozen import Policy
 from nbfc.kernels.frozen_training import State
 from nbfc.kernels.losses import LOSS_TABLE
@@ -110,7 +110,8 @@ def loss_gradient(
     """
     found = choice("loss", loss, LOSSES)
     if isinstance(policy, Policy):
-        LOSS_TABLE.load(found.code, policy.parameters.dtype)
+        LOSS_TABLE.ask(found.code, policy.parameters.dtype)
+        JOBS.finish()
     return _loss_gradient(policy, x, t, found.code, found.number, sample_weight)  # type: ignore[no-any-return]
 
 

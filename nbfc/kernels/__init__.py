@@ -29,7 +29,7 @@ from nbfc._arrays import Array
 from nbfc._checks import choice
 from nbfc.kernels import dense
 from nbfc.kernels._jit import launch, work_of_product
-from nbfc.kernels.elementwise import ACTIVATIONS
+from nbfc.kernels.elementwise import ACTIVATIONS, VALUES
 
 __all__ = ["bias_gradient", "forward", "input_gradient", "weight_gradient"]
 
@@ -72,6 +72,7 @@ def forward(X: Array, W: Array, b: Array, activation: str = "identity", out: Arr
         _arrays.check_shape("b", b, (n,), f"W gives {n} outputs")
     N = X.shape[0]
     Y = _arrays.output("out", out, (N, n), X.dtype, X=X, W=W, b=b)
+    VALUES.ask(code, X.dtype)
     launch(dense.forward, work_of_product(N, m, n), X, W, b, code, Y)
     return Y
 

@@ -4,10 +4,9 @@ A function then holds a few instructions instead of a copy of each kernel that i
 """
 
 import ctypes
-import gc
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -15,9 +14,11 @@ from llvmlite import ir
 from numba import types
 from numba.core.dispatcher import Dispatcher
 from numba.core.environment import Environment
+from numba.core.typing.templates import Signature
 from numba.extending import intrinsic
 
-from nbfc.kernels._cache import STAMP
+from nbfc.kernels._cache import STAMP, KernelCache
+from nbfc.kernels._compiling import Jobs
 
 REALS = (types.float32, types.float64)
 SLOTS = 256  # of a `Table`
@@ -32,51 +33,100 @@ class ByAddress:
     variables are named after, so a variable named after a `_Loader` sees to it that the kernel is loaded.
     """
 
-    def __init__(self, dispatcher: Any, argument_types: Callable[[Any], tuple[Any, ...]]) -> None:
-        self.dispatcher, self.argument_types = dispatcher, argument_types
+    def __init__(self, dispatcher: Any, types_for: Callable[[Any], Any]) -> None:
+        self.dispatcher = dispatcher
+        self.signatures = {real: _signature(types_for, real) for real in REALS}
         self.in_tables: list[tuple[Any, int]] = []
-        self._places, self._loaders = {}, {}
-        for real in REALS:
-            name = f"{dispatcher.__module__}.{dispatcher.__name__}.{real}"
-            self._places[real] = name, ctypes.c_int64(0)
-            llvm.add_symbol(name, ctypes.addressof(self._places[real][1]))
-            self._loaders[real] = _Loader(name)
-            _kernels[name] = self, real
+        self._for = {real: _ForReal(self, real) for real in REALS}
 
-    def compiled(self, real: Any) -> Any:
-        """Return the compiled kernel, and see to it that its address can be looked up."""
-        arguments = self.argument_types(real)
-        with _no_garbage_collection():
-            self.dispatcher.compile(arguments)
-        result = self.dispatcher.overloads[arguments]
-        address = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
-        self._places[real][1].value = address
-        for slots, code in self.in_tables:
-            slots[real][code] = address
-        return result
+    def compile(self, real: Any) -> None:
+        """Compile the kernel and all that it calls, or load them, unless that was done or is being done."""
+        self._for[real].compile()
+
+    def ask(self, real: Any) -> None:
+        """Let it be compiled before the next launch; a user's function at once, as there may be an error in it."""
+        if self._for[real].is_shared:
+            JOBS.add(self._for[real])
+        else:
+            self.compile(real)
 
     def write_call(self, context: Any, builder: Any, real: Any, values: list[Any]) -> Any:
         """Write the instructions of a call."""
+        self.compile(real)
         self.write_load(context, builder, real)
-        place = _global(builder, self._places[real][0], ir.IntType(64))
-        arguments, result = self.argument_types(real), self.compiled(real).signature.return_type
-        return _write_call(context, builder, builder.load(place), result, arguments, values)
+        place = _global(builder, self._for[real].name, ir.IntType(64))
+        return _write_call(context, builder, builder.load(place), self.signatures[real], values)
 
     def write_load(self, context: Any, builder: Any, real: Any) -> None:
         """See to it that the kernel is loaded with the code that is being written."""
-        context.declare_env_global(builder.module, self._loaders[real].env_name)
+        context.declare_env_global(builder.module, self._for[real].loader.env_name)
 
 
-_kernels: dict[str, tuple[ByAddress, Any]] = {}
+class _ForReal:
+    """A kernel for one of `REALS`: a job of `JOBS`."""
+
+    def __init__(self, kernel: ByAddress, real: Any) -> None:
+        self.kernel, self._real = kernel, real
+        self.name = f"{kernel.dispatcher.__module__}.{kernel.dispatcher.__name__}.{real}"
+        self.place, self._address = ctypes.c_int64(0), 0
+        llvm.add_symbol(self.name, ctypes.addressof(self.place))
+        self.loader = _Loader(self.name)
+        _kernels[self.name] = self
+
+    @property
+    def is_published(self) -> bool:
+        return self.place.value != 0
+
+    @property
+    def is_shared(self) -> bool:
+        return isinstance(self.kernel.dispatcher._cache, KernelCache) and self.kernel.dispatcher._cache.is_enabled
+
+    def compile(self) -> None:
+        """See `ByAddress.compile`."""
+        if not self.is_published:
+            JOBS.add(self)
+            JOBS.finish()
+
+    def run(self) -> None:
+        dispatcher, signature = self.kernel.dispatcher, self.kernel.signatures[self._real]
+        dispatcher.compile(signature.args)
+        result = dispatcher.overloads[signature.args]
+        returned = types.unliteral(result.signature.return_type)
+        if returned != signature.return_type:
+            raise TypeError(f"{self.name} returns {returned}: expected {signature.return_type}")
+        self._address = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
+
+    def publish(self) -> None:
+        self.place.value = self._address
+        for slots, code in self.kernel.in_tables:
+            slots[self._real][code] = self._address
+
+
+_kernels: dict[str, _ForReal] = {}
+
+
+def _find(name: str) -> _ForReal:
+    """Return a kernel, of any module of this package, by its name."""
+    import_module(name.rsplit(".", 2)[0])
+    return _kernels[name]
+
+
+JOBS = Jobs(_find)
 
 
 def _global(builder: Any, name: str, kind: Any) -> Any:
     return builder.module.globals.get(name) or ir.GlobalVariable(builder.module, kind, name)
 
 
-def _write_call(context: Any, builder: Any, address: Any, result: Any, arguments: Any, values: list[Any]) -> Any:
+def _signature(types_for: Callable[[Any], Any], real: Any) -> Any:
+    """Return a signature of what says one, or the types of the arguments of what returns nothing."""
+    given = types_for(real)
+    return given if isinstance(given, Signature) else types.none(*given)
+
+
+def _write_call(context: Any, builder: Any, address: Any, signature: Any, values: list[Any]) -> Any:
     """Write a call of the function at an address."""
-    convention = context.call_conv
+    convention, result, arguments = context.call_conv, signature.return_type, signature.args
     function = builder.inttoptr(address, convention.get_function_type(result, arguments).as_pointer())
     status, value = convention.call_function(builder, function, result, arguments, values)
     with builder.if_then(status.is_error, likely=False):
@@ -87,12 +137,13 @@ def _write_call(context: Any, builder: Any, address: Any, result: Any, arguments
 class Table:
     """Kernels of one signature that others call by a number, each compiled when it is first wanted.
 
-    What few networks use then costs the others no time to compile, and users' own functions can stand beside it.
-    `load` comes before the first call of each, in every process.
+    What one network uses then costs the others no time to compile, and users' own functions can stand beside it. `ask`
+    comes before the first call of each, in every process, and then a launch or `JOBS.finish`.
     """
 
-    def __init__(self, name: str, argument_types: Callable[[Any], tuple[Any, ...]], result: Any = None) -> None:
+    def __init__(self, name: str, types_for: Callable[[Any], Any]) -> None:
         self._kernels: dict[int, ByAddress] = {}
+        self._asked: set[tuple[int, Any]] = set()
         self._slots = {}
         for real in REALS:
             slots = (ctypes.c_int64 * SLOTS)()
@@ -102,17 +153,17 @@ class Table:
         @intrinsic
         def call(typingctx: Any, *given: Any) -> Any:
             real = _real_of(given)
-            arguments, kind = argument_types(real), types.none if result is None else result(real)
+            called = _signature(types_for, real)
 
             def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-                code, *values = (builder.extract_value(args[0], index) for index in range(len(arguments) + 1))
+                code, *values = (builder.extract_value(args[0], index) for index in range(len(called.args) + 1))
                 table = _global(builder, f"nbfc.{name}.{real}", ir.ArrayType(ir.IntType(64), SLOTS))
                 address = builder.load(builder.gep(table, [code.type(0), code], inbounds=True))
                 with builder.if_then(builder.icmp_unsigned("==", address, address.type(0)), likely=False):
                     context.call_conv.return_user_exc(builder, SystemError, (f"nbfc: unknown code in {name}",))
-                return _write_call(context, builder, address, kind, arguments, values)
+                return _write_call(context, builder, address, called, values)
 
-            return kind(types.StarArgTuple((types.intp, *arguments))), codegen
+            return called.return_type(types.StarArgTuple((types.intp, *called.args))), codegen
 
         @intrinsic
         def has(typingctx: Any, code: Any, given: Any) -> Any:
@@ -135,12 +186,11 @@ class Table:
         self._kernels[code] = kernel
         kernel.in_tables.append((self._slots, code))
 
-    def load(self, code: int, dtype: Any) -> None:
-        """Compile a kernel for a dtype, or load it from the disk; others than the table's need none."""
-        if code in self._kernels:
-            real = types.float32 if dtype == "float32" else types.float64
-            if not self._slots[real][code]:
-                self._kernels[code].compiled(real)
+    def ask(self, code: int, dtype: Any) -> None:
+        """Let a kernel be compiled for a dtype, or loaded from the disk; others than the table's need not be."""
+        if code in self._kernels and (code, dtype) not in self._asked:
+            self._kernels[code].ask(types.float32 if dtype == "float32" else types.float64)
+            self._asked.add((code, dtype))
 
     def loader(self, code: int) -> Any:
         """Return what compiled code calls, with anything of a dtype, to be loaded together with a kernel."""
@@ -151,7 +201,7 @@ class Table:
 
             def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
                 if code in self._kernels:
-                    self._kernels[code].compiled(real)
+                    self._kernels[code].compile(real)
                     self._kernels[code].write_load(context, builder, real)
                 return context.get_dummy_value()
 
@@ -215,9 +265,9 @@ def _load(name: str, stamp: str) -> Any:
         raise OSError("nbfc is of another version than when the function that calls it was compiled")
     if name == _OF_SOURCES.name:
         return _OF_SOURCES
-    kernel, real = _kernels[name]
-    kernel.compiled(real)
-    return kernel._loaders[real]
+    kernel = _kernels[name]
+    kernel.compile()
+    return kernel.loader
 
 
 _OF_SOURCES = _Loader("nbfc")
@@ -234,36 +284,25 @@ def belongs_to_these_sources(typingctx: Any) -> Any:
     return types.none(), codegen
 
 
-def by_address(dispatcher: Any, argument_types: Callable[[Any], tuple[Any, ...]]) -> Any:
+def by_address(dispatcher: Any, types_for: Callable[[Any], Any]) -> Any:
     """Return what calls a kernel in other kernels by its address."""
-    kernel = ByAddress(dispatcher, argument_types)
+    kernel = ByAddress(dispatcher, types_for)
 
     @intrinsic
     def call(typingctx: Any, *given: Any) -> Any:
         real = _real_of(given)
-        arguments = argument_types(real)
+        called = kernel.signatures[real]
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            values = [builder.extract_value(args[0], index) for index in range(len(arguments))]
+            values = [builder.extract_value(args[0], index) for index in range(len(called.args))]
             return kernel.write_call(context, builder, real, values)
 
-        return kernel.compiled(real).signature.return_type(types.StarArgTuple(arguments)), codegen
+        kernel.compile(real)
+        return called.return_type(types.StarArgTuple(called.args)), codegen
 
     result: Any = call
     result.kernel = kernel
     return result
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Compile without it: it would look through the compiler's many objects again and again, a tenth of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _real_of(arguments: Any) -> Any:

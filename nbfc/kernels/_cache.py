@@ -28,12 +28,18 @@ class KernelCache(FunctionCache):
     Numba looks only at the file in which a function stands. Its machine code holds the functions that it calls as
     well, so an edit (or an upgrade) of *their* files would leave stale code in use. Here an entry is valid only for
     the very sources that are compiled. And where Numba raises on a damaged or unwritable cache file,
-    this compiles anew and says so once.
+    this compiles anew and says so once. `missed` is called before a function is compiled.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], missed: Callable[[], None]) -> None:
         super().__init__(function)
+        self._missed = missed
         self._cache_file._source_stamp = (self._cache_file._source_stamp, STAMP)
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether code is kept on disk."""
+        return self._enabled
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
         """Tell functions that stand at one place apart by their names.
@@ -43,6 +49,12 @@ class KernelCache(FunctionCache):
         return sig, codegen.magic_tuple(), (self._py_func.__qualname__, self._py_func.__name__)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
+        found = self._load(sig, target_context)
+        if found is None:
+            self._missed()
+        return found
+
+    def _load(self, sig: Any, target_context: Any) -> Any:
         try:
             return super().load_overload(sig, target_context)
         except Exception as error:  # a damaged pickle raises nearly anything
@@ -62,10 +74,10 @@ class KernelCache(FunctionCache):
             _warn_once(f"compiled code could not be kept on disk, so each process compiles anew ({error})")
 
 
-def keep_on_disk(dispatcher: Any) -> None:
+def keep_on_disk(dispatcher: Any, missed: Callable[[], None]) -> None:
     """Let a compiled function be kept on disk, or say once why that cannot be."""
     try:
-        dispatcher._cache = KernelCache(dispatcher.py_func)
+        dispatcher._cache = KernelCache(dispatcher.py_func, missed)
     except (OSError, RuntimeError) as error:  # RuntimeError: Numba found no folder that it may write to
         _warn_once(f"no compiled code is kept on disk, so each process compiles anew ({error})")
 

@@ -14,7 +14,7 @@ import numba
 from numba.core.cpu_options import ParallelOptions
 from numba.np.ufunc import parallel as numba_threads
 
-from nbfc.kernels._addresses import by_address
+from nbfc.kernels._addresses import JOBS, by_address
 from nbfc.kernels._cache import keep_on_disk
 
 if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
@@ -56,17 +56,19 @@ def kernel(
     parallel: bool = False,
     reassociate: bool = False,
     within: bool = False,
-    once: Callable[[Any], tuple[Any, ...]] | None = None,
+    once: Callable[[Any], Any] | None = None,
 ) -> Any:
-    """Compile `function` with this project's options when it is first called, and cache the machine code on disk.
+    """Compile `function` with this project's options when it is first called.
+
+    The machine code is kept on disk, of what Python calls and of what others call by address: it holds the rest.
 
     The GIL is released while it runs. Other kernels may call it, and Python too with `entry=True`.
     `parallel=True` makes its ``prange`` loops parallel; call it from Python, and for many threads through `launch`.
     `reassociate=True` lets sums be taken in another order, which a loop that sums into one number needs to be
     vectorised. It is not for all: the compiler then also undoes what is written against rounding, as in ``losses``.
     `within=True` writes it into each kernel that calls it, where a call takes a good part of its time.
-    `once` gives the types of the arguments for float32 or float64: other kernels then call the function by its address
-    (see `ByAddress`), where Numba would compile it again into each of them.
+    `once` gives the types of the arguments for float32 or float64, or the signature of what returns something: other
+    kernels then call the function by its address (see `ByAddress`), where Numba would compile it again into each.
     """
     if function is None:
         return partial(kernel, entry=entry, parallel=parallel, reassociate=reassociate, within=within, once=once)
@@ -82,7 +84,8 @@ def kernel(
     options["forceinline"] = within
     njit: Any = numba.njit
     dispatcher = njit(function, **options)
-    keep_on_disk(dispatcher)
+    if entry or parallel or once:
+        keep_on_disk(dispatcher, JOBS.missed)
     return dispatcher if once is None else by_address(dispatcher, once)
 
 
@@ -129,6 +132,8 @@ def launch(kernel: Callable[..., Any], load: float, *args: Any) -> Any:
     is with one, for small work, in a forked child whose parent had threads, and while another Python thread is in a
     launch: Numba's ``workqueue`` layer aborts the process on concurrent launches, and the cores are taken anyway.
     """
+    if JOBS.unfinished:
+        JOBS.finish()
     if load < SERIAL_BELOW or _in_forked_child or not _launching.acquire(blocking=False):
         return kernel(*args, 1)
     try:

@@ -151,8 +151,8 @@ for _code, _part in ((FORWARD, forward), (BACK, back)):
     DROPOUT_TABLE.add(_code, _part.kernel)
 
 
-def load_dropout(layers: Array, dtype: Any) -> None:
-    """Load what a table of layers asks for."""
+def ask_for_dropout(layers: Array, dtype: Any) -> None:
+    """Let what a table of layers needs be compiled (see `Table.ask`)."""
     if layers[:, DROPOUT].any():
         for code in (FORWARD, BACK):
-            DROPOUT_TABLE.load(code, dtype)
+            DROPOUT_TABLE.ask(code, dtype)

@@ -1,10 +1,8 @@
 """Activations, and their derivatives written in terms of their values.
 
 An activation is an integer code, so that one compiled step serves every network. The activations of most networks are
-here, the others in ``further_activations``, by way of tables.
+here, the others in ``further_activations``; all but relu are called by way of tables, and compiled when first wanted.
 """
-
-from numba import types
 
 from nbfc.kernels._addresses import Table
 from nbfc.kernels._jit import inlined, kernel
@@ -27,29 +25,34 @@ VALUES = Table("activations", value_arguments)
 call_of_table = VALUES.call
 
 
-@kernel(once=lambda real: (types.intp, real[::1]))
+@kernel
 def activate(activation, y):
-    """Replace each entry of y, a vector, by its activation.
-
-    ======== ==================
-    identity y
-    relu     max(y, 0)
-    tanh     tanh y
-    sigmoid  1 / (1 + exp(−y))
-    ======== ==================
-    """
-    zero, one = y.dtype.type(0), y.dtype.type(1)
+    """Replace each entry of y, a vector, by its activation; that of relu is max(y, 0)."""
+    zero = y.dtype.type(0)
     if activation == RELU:
         for t in range(y.shape[0]):
             y[t] = zero if y[t] < zero else y[t]  # this way round a NaN stays one
-    elif activation == TANH:
-        for t in range(y.shape[0]):
-            y[t] = tanh(y[t])
-    elif activation == SIGMOID:
-        for t in range(y.shape[0]):
-            y[t] = one / (one + exp(-y[t]))  # exp may overflow to inf: the quotient is then 0, as it should be
-    elif activation > SIGMOID:
+    elif activation != IDENTITY:
         call_of_table(activation, y)
+
+
+@kernel(once=value_arguments)
+def replace_by_tanh(y):
+    """Y ← tanh y."""
+    for t in range(y.shape[0]):
+        y[t] = tanh(y[t])
+
+
+@kernel(once=value_arguments)
+def replace_by_sigmoid(y):
+    """Y ← 1 / (1 + exp(−y))."""
+    one = y.dtype.type(1)
+    for t in range(y.shape[0]):
+        y[t] = one / (one + exp(-y[t]))  # exp may overflow to inf: the quotient is then 0, as it should be
+
+
+VALUES.add(TANH, replace_by_tanh.kernel)
+VALUES.add(SIGMOID, replace_by_sigmoid.kernel)
 
 
 @kernel

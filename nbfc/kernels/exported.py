@@ -66,7 +66,7 @@ class exported:  # noqa: N801  (a decorator)
 
     def load(self, real: Any) -> None:
         """Compile the kernel for float32 or float64, or load it from the disk."""
-        self._kernel.compiled(real)
+        self._kernel.compile(real)
 
     def write_call(self, context: Any, builder: Any, real: Any, values: list[Any]) -> Any:
         """Write a call, which raises for what the kernel finds wrong."""

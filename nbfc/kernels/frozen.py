@@ -10,14 +10,15 @@ import numpy as np
 from numba import types
 
 from nbfc._arrays import Array, aligned_copy
+from nbfc.kernels._addresses import JOBS
 from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.exported import NO_ROWS, POLICY_FAULT, SCRATCH_SIZE, X_COLUMNS, Y_PLACE, Y_SHAPE, exported
-from nbfc.kernels.further_activations import code_of, load_activations, own_of
+from nbfc.kernels.further_activations import ask_for_activations, code_of, own_of
 from nbfc.kernels.layers import ACTIVATION, COLUMNS, N_IN, N_OUT, OUTPUTS_AT, WEIGHTS_AT, number_of_parameters
 from nbfc.kernels.memory import matrix_of, quotient, read, rounded, size_of, vector_of, write
 from nbfc.kernels.passed import BLOCK, NETWORK, SAMPLES
 from nbfc.kernels.prediction import predict_row, predict_share, size_of_buffer
-from nbfc.kernels.whole_rows import load_whole_rows
+from nbfc.kernels.whole_rows import ask_for_whole_rows
 from nbfc.kernels.workspace import ROWS
 
 
@@ -57,8 +58,9 @@ def policy_of(
     given, layers = layers, layers.copy()
     for code, function in (own or {}).items():
         layers[given[:, ACTIVATION] == code, ACTIVATION] = code_of(function)
-    load_activations(layers, parameters.dtype)
-    load_whole_rows(layers, parameters.dtype)
+    ask_for_activations(layers, parameters.dtype)
+    ask_for_whole_rows(layers, parameters.dtype)
+    JOBS.finish()
     layers.flags.writeable = False
     return Policy(layers, aligned_copy(parameters), *scaling)
 
@@ -69,7 +71,7 @@ FLOAT32, INT64 = np.float32(0), np.int64(0)
 
 
 @exported
-@kernel(once=lambda real: (NETWORK, SAMPLES, BLOCK, BLOCK, real))
+@kernel(once=lambda real: types.intp(NETWORK, SAMPLES, BLOCK, BLOCK, real))
 def predict(net, x, y, scratch, number):
     """Y (N, n_out) = the network's outputs for x (N, n_in), by as many rows at a time as `scratch` is enough for."""
     if not fits(net):
@@ -120,7 +122,7 @@ def source_of(net, x, r, rows, plain, target, place, number):
 
 
 @exported
-@kernel(once=lambda real: (NETWORK, types.intp, real))
+@kernel(once=lambda real: types.intp(NETWORK, types.intp, real))
 def scratch_size(net, rows, number):
     """Return how many entries `scratch` has for so many rows."""
     if rows < 1:
@@ -129,7 +131,7 @@ def scratch_size(net, rows, number):
 
 
 @exported
-@kernel(once=lambda real: (NETWORK, SAMPLES, real))
+@kernel(once=lambda real: types.intp(NETWORK, SAMPLES, real))
 def scratch_for(net, x, number):
     """Return how many entries `scratch` has for samples x, which are looked at."""
     fault = fault_of(net, x)

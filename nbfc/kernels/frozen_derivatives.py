@@ -20,7 +20,7 @@ VJP, JVP, HESSIAN_VECTOR, JACOBIAN = range(4)
 
 
 @exported
-@kernel(once=lambda real: (types.intp, NETWORK, *[SAMPLES] * 3, real))
+@kernel(once=lambda real: types.intp(types.intp, NETWORK, *[SAMPLES] * 3, real))
 def work_size(which, net, x, u, v, number):
     """Return how many entries `work` has for a derivative at samples x, after a look at all that was given for it."""
     fault = fault_of(net, x)
@@ -46,7 +46,7 @@ def size_of_work(layers, rows):
 
 
 @exported
-@kernel(once=lambda real: (types.intp, NETWORK, *[SAMPLES] * 3, *[BLOCK] * 3, real))
+@kernel(once=lambda real: types.intp(types.intp, NETWORK, *[SAMPLES] * 3, *[BLOCK] * 3, real))
 def derivative(which, net, x, u, v, y, result, work, number):
     """Fill `result` by rows, for samples x (N, n_in), and for the first two also the outputs y (N, n_out).
 
@@ -90,7 +90,7 @@ def derivative(which, net, x, u, v, y, result, work, number):
 
 
 @exported
-@kernel(once=lambda real: (NETWORK, SAMPLES, BLOCK, BLOCK, real))
+@kernel(once=lambda real: types.intp(NETWORK, SAMPLES, BLOCK, BLOCK, real))
 def jacobian(net, x, J, work, number):
     """J (N · n_out, n_in) = ∂y/∂x for each of the samples x (N, n_in), which `work_size` has looked at."""
     layers, parameters = table_of(net), parameters_of(net, number)

@@ -11,8 +11,9 @@ from numba import types
 from numba.extending import register_jitable
 
 from nbfc._arrays import Array, aligned_copy, aligned_empty
+from nbfc.kernels._addresses import JOBS
 from nbfc.kernels._jit import inlined, kernel
-from nbfc.kernels.dropout import BACK, FORWARD, has_dropout, key_of, load_dropout
+from nbfc.kernels.dropout import BACK, FORWARD, ask_for_dropout, has_dropout, key_of
 from nbfc.kernels.exported import (
     DIVERGED,
     LABEL_RANGE,
@@ -42,9 +43,7 @@ from nbfc.kernels.frozen import (
 from nbfc.kernels.further_losses import OWN_LOSSES
 from nbfc.kernels.layers import COLUMNS, DROPOUT, N_IN, N_OUT
 from nbfc.kernels.losses import (
-    BINARY_CROSS_ENTROPY,
-    CROSS_ENTROPY_OF_LABELS,
-    CROSS_ENTROPY_OF_ROWS,
+    CROSS_ENTROPY,
     GAUSSIAN_NLL,
     LOSS_TABLE,
     SMOOTHED_CROSS_ENTROPY,
@@ -55,7 +54,7 @@ from nbfc.kernels.losses import (
 )
 from nbfc.kernels.memory import matrix_of, rounded, size_of, vector_of, write
 from nbfc.kernels.passed import BLOCK, NETWORK, SAMPLES
-from nbfc.kernels.regularization import is_loaded, load
+from nbfc.kernels.regularization import ask_for_rule, is_loaded
 from nbfc.kernels.step import train_step_alone
 from nbfc.kernels.updates import LEARNING_RATE, LENGTH, NUMBER, SEED, STEP, rows_of_state
 from nbfc.kernels.workspace import PARTS, ROWS, size_of_work
@@ -98,9 +97,10 @@ def state_of(policy: Policy, moments: Array, rule: Array, loss: int, size: int, 
     `own` is the user's loss, whose code is another one in each process.
     """
     loss = loss if own is None else OWN_LOSSES.code(own) or loss
-    load_dropout(policy.layers, moments.dtype)
-    LOSS_TABLE.load(loss, moments.dtype)
-    load(rule, moments.dtype)
+    ask_for_dropout(policy.layers, moments.dtype)
+    LOSS_TABLE.ask(loss, moments.dtype)
+    ask_for_rule(rule, moments.dtype)
+    JOBS.finish()
     return State(policy_of(*policy), aligned_copy(moments), rule.copy(), loss, aligned_empty((size,), moments.dtype))
 
 
@@ -126,7 +126,7 @@ def size_for_batches(layers: Array, most: int) -> int:
 
 
 @exported
-@kernel(once=lambda real: (NETWORK, SAMPLES, BLOCK, SAMPLES, SAMPLES, types.intp, real))
+@kernel(once=lambda real: types.intp(NETWORK, SAMPLES, BLOCK, SAMPLES, SAMPLES, types.intp, real))
 def work_size(net, x, labels, targets, weights, loss, number):
     """Return how many entries `work` has for a batch, after a look at its shapes and labels."""
     fault = fault_of(net, x)
@@ -136,7 +136,7 @@ def work_size(net, x, labels, targets, weights, loss, number):
     if x.rows == 0:
         return -NO_SAMPLES
     by_label = labels.address != 0
-    if by_label and loss not in (CROSS_ENTROPY_OF_ROWS, SMOOTHED_CROSS_ENTROPY):
+    if by_label and loss not in (CROSS_ENTROPY, SMOOTHED_CROSS_ENTROPY):
         return -NOT_FOR_LABELS
     if not (is_like(labels, 1, x.rows) if by_label else is_like(targets, x.rows, columns_of_targets(loss, n_out))):
         return -TARGET_SHAPE
@@ -172,9 +172,8 @@ def size_of_all(layers, rows):
 @kernel
 def is_all_loaded(net, loss, rule, number):
     """Return whether what a state asks for is there: always, unless its numbers were changed."""
-    parameters, layers, found = parameters_of(net, number), table_of(net), True
-    if loss > BINARY_CROSS_ENTROPY:
-        found &= has_loss(loss, parameters)
+    parameters, layers = parameters_of(net, number), table_of(net)
+    found = has_loss(loss, parameters)
     if rule[SEED] > 0:
         for layer in range(layers.shape[0]):
             if layers[layer, DROPOUT] > 0:
@@ -183,14 +182,16 @@ def is_all_loaded(net, loss, rule, number):
 
 
 @exported
-@kernel(once=lambda real: (NETWORK, SAMPLES, BLOCK, SAMPLES, SAMPLES, types.intp, *[BLOCK] * 3, types.intp, real))
+@kernel(
+    once=lambda real: types.intp(NETWORK, SAMPLES, BLOCK, SAMPLES, SAMPLES, types.intp, *[BLOCK] * 3, types.intp, real)
+)
 def train_step(net, x, labels, targets, weights, loss, state, rule, work, result, number):
     """Take a step of ``nbfc.kernels.step``, by a rule with the last one's number; write the loss to an address.
 
     The rule KEEP only writes the gradient to the state (1, P). What `work_size` has looked at is right.
     """
     numbers_of_rule = vector_of(rule.address, rule.columns, FLOAT64)
-    if rule.columns != LENGTH or loss < 0 or loss == CROSS_ENTROPY_OF_LABELS:
+    if rule.columns != LENGTH:
         return -STATE_FAULT
     if not is_all_loaded(net, loss, numbers_of_rule, number):
         return -STATE_FAULT
@@ -201,8 +202,6 @@ def train_step(net, x, labels, targets, weights, loss, state, rule, work, result
     layers, size = table_for(net, loss), size_of(number)
     n_in, n_out, own = x.columns, layers[-1, N_OUT], size_of_work(layers, x.rows, 1)
     by_label = labels.address != 0
-    if by_label and loss == CROSS_ENTROPY_OF_ROWS:
-        loss = CROSS_ENTROPY_OF_LABELS
     inputs, rows = x.address, targets.address
     end_of_inputs, end_of_parameters = inputs + x.rows * n_in * size, net.parameters + net.size * size
     copied = overlap(inputs, end_of_inputs, net.parameters, end_of_parameters)  # it is read while those are updated

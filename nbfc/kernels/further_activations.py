@@ -190,8 +190,8 @@ def own_of(layers: Array) -> dict[int, Any]:
     return {code: own for code, own in OWN_ACTIVATIONS.functions().items() if code in layers[:, ACTIVATION]}
 
 
-def load_activations(layers: Array, dtype: Any) -> None:
-    """Load what a table of layers asks for."""
+def ask_for_activations(layers: Array, dtype: Any) -> None:
+    """Let what a table of layers needs be compiled (see `Table.ask`)."""
     for code in set(layers[:, ACTIVATION].tolist()):
-        VALUES.load(code, dtype)
-        SLOPES.load(code, dtype)
+        VALUES.ask(code, dtype)
+        SLOPES.ask(code, dtype)

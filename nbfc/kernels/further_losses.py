@@ -1,4 +1,4 @@
-"""Losses that fewer networks have, and users' own: called by a number, and compiled when first wanted (see ``Table``).
+"""Losses that fewer networks have, and users' own.
 
 Each is a function (Y, labels, targets, number, J, dY) like those of ``losses``; `number` is the loss's own, such as δ.
 """

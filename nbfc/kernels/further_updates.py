@@ -1,8 +1,4 @@
-"""Optimizers that fewer trainings have: called by a number, and compiled when first wanted (see ``Table``).
-
-Each is a function (θ, state, start, rule) like those of ``updates``, for the entries of θ, which lie from `start` on in
-the rows of the state.
-"""
+"""Updates of optimizers that fewer trainings have: functions (θ, state, start, rule) like those of ``updates``."""
 
 from math import sqrt
 

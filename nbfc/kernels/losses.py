@@ -3,7 +3,7 @@
 The mean over the batch is taken elsewhere: of J where the cost is reported, of the gradient in equations ① and ②.
 A loss is an integer code; ``nbfc.losses`` holds the names. Some take their targets as integer labels (N,), the others
 as rows (N, n); every function is given both arrays and reads one. The losses of most networks are here, the others in
-``further_losses``, by way of a table.
+``further_losses``; all are called by way of a table, and compiled when first wanted.
 """
 
 from typing import NamedTuple
@@ -18,9 +18,9 @@ from nbfc.kernels.exponential import exp
 from nbfc.kernels.layers import INTEGERS, KIND, SOFTMAX_OF_ROWS
 from nbfc.kernels.logarithm import log, log1p
 
-MEAN_SQUARED_ERROR, CROSS_ENTROPY_OF_LABELS, CROSS_ENTROPY_OF_ROWS, BINARY_CROSS_ENTROPY = range(4)
-MEAN_ABSOLUTE_ERROR, HUBER, QUANTILE, POISSON, GAUSSIAN_NLL, SMOOTHED_CROSS_ENTROPY = range(4, 10)
-OWN = 10  # from here on: users' own
+MEAN_SQUARED_ERROR, CROSS_ENTROPY, BINARY_CROSS_ENTROPY = range(3)
+MEAN_ABSOLUTE_ERROR, HUBER, QUANTILE, POISSON, GAUSSIAN_NLL, SMOOTHED_CROSS_ENTROPY = range(3, 9)
+OWN = 9  # from here on: users' own
 
 
 class Objective(NamedTuple):
@@ -54,7 +54,7 @@ def depth_for(layers: Array, loss: int) -> int:
 
     It takes that by itself, of the logits before, without what exp would lose.
     """
-    by_logits = loss in (CROSS_ENTROPY_OF_LABELS, CROSS_ENTROPY_OF_ROWS, SMOOTHED_CROSS_ENTROPY)
+    by_logits = loss in (CROSS_ENTROPY, SMOOTHED_CROSS_ENTROPY)
     return len(layers) - 1 if by_logits and layers[-1, KIND] == SOFTMAX_OF_ROWS else len(layers)
 
 
@@ -65,16 +65,7 @@ call_of_table, has_loss = LOSS_TABLE.call, LOSS_TABLE.has
 @kernel(entry=True)
 def loss_rows(loss, number, Y, labels, targets, J, dY):
     """Fill J (N,) and dY (N, n) for outputs Y (N, n) and labels int64 (N,) or targets (N, n)."""
-    if loss == MEAN_SQUARED_ERROR:
-        mean_squared_error(Y, targets, J, dY)
-    elif loss == CROSS_ENTROPY_OF_LABELS:
-        cross_entropy_of_labels(Y, labels, J, dY)
-    elif loss == CROSS_ENTROPY_OF_ROWS:
-        cross_entropy_of_rows(Y, targets, J, dY)
-    elif loss == BINARY_CROSS_ENTROPY:
-        binary_cross_entropy(Y, targets, J, dY)
-    else:
-        call_of_table(loss, Y, labels, targets, number, J, dY)
+    call_of_table(loss, Y, labels, targets, number, J, dY)
 
 
 @kernel
@@ -86,8 +77,8 @@ def weigh(weights, J, dY):
             dY[i, j] *= weights[i]
 
 
-@kernel
-def mean_squared_error(Y, T, J, dY):
+@kernel(once=arguments)
+def mean_squared_error(Y, labels, T, number, J, dY):
     """J = (1/n) Σ_j (y_j − t_j)²; ∂J/∂y_j = 2 (y_j − t_j) / n."""
     N, n = Y.shape
     share = Y.dtype.type(1 / n)
@@ -129,21 +120,19 @@ def sum_of(p):
     return total
 
 
-@kernel
-def cross_entropy_of_labels(Y, labels, J, dY):
-    """J = log Σ exp(y) − y_label; ∂J/∂y = softmax(y) − e_label. Y holds logits."""
-    for i in range(Y.shape[0]):
-        highest, log_sum = softmax(Y[i], dY[i])
-        J[i] = log_sum - (Y[i, labels[i]] - highest)
-        dY[i, labels[i]] -= Y.dtype.type(1)
+@kernel(once=arguments)
+def cross_entropy(Y, labels, T, number, J, dY):
+    """J = Σ_j t_j (log Σ exp(y) − y_j); ∂J/∂y = (Σ t) softmax(y) − t. Y holds logits, T probabilities.
 
-
-@kernel
-def cross_entropy_of_rows(Y, T, J, dY):
-    """J = Σ_j t_j (log Σ exp(y) − y_j); ∂J/∂y = (Σ t) softmax(y) − t. Y holds logits, T probabilities."""
+    Of a label t has a one, and zeros: J = log Σ exp(y) − y_label; ∂J/∂y = softmax(y) − e_label.
+    """
     N, n = Y.shape
     for i in range(N):
         highest, log_sum = softmax(Y[i], dY[i])
+        if labels.shape[0] > 0:
+            J[i] = log_sum - (Y[i, labels[i]] - highest)
+            dY[i, labels[i]] -= Y.dtype.type(1)
+            continue
         total = Y.dtype.type(0)
         mass = Y.dtype.type(0)  # Σ t is 1 but for rounding; with it J and its gradient agree to the last bit or two
         for j in range(n):
@@ -154,8 +143,8 @@ def cross_entropy_of_rows(Y, T, J, dY):
         J[i] = total
 
 
-@kernel
-def binary_cross_entropy(Y, T, J, dY):
+@kernel(once=arguments)
+def binary_cross_entropy(Y, labels, T, number, J, dY):
     """J = (1/n) Σ_j −t log σ(y) − (1 − t) log(1 − σ(y)); ∂J/∂y = (σ(y) − t) / n. Y holds logits, T lies in [0, 1].
 
     Both logarithms are written with e = exp(−|y|), which never overflows:
@@ -175,13 +164,21 @@ def binary_cross_entropy(Y, T, J, dY):
         J[i] = total * share
 
 
+for _code, _loss in (
+    (MEAN_SQUARED_ERROR, mean_squared_error),
+    (CROSS_ENTROPY, cross_entropy),
+    (BINARY_CROSS_ENTROPY, binary_cross_entropy),
+):
+    LOSS_TABLE.add(_code, _loss.kernel)
+
+
 @kernel(entry=True)
 def first_invalid(loss, labels, T, n):
     """Return the first sample whose targets the loss does not allow for n outputs, or −1."""
     for i in range(labels.shape[0]):
         if labels[i] < 0 or labels[i] >= n:
             return i
-    if loss not in (CROSS_ENTROPY_OF_ROWS, BINARY_CROSS_ENTROPY, SMOOTHED_CROSS_ENTROPY):
+    if loss not in (CROSS_ENTROPY, BINARY_CROSS_ENTROPY, SMOOTHED_CROSS_ENTROPY):
         return -1
     for i in range(T.shape[0]):
         mass = 0.0

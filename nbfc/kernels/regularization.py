@@ -19,7 +19,6 @@ from nbfc.kernels.dense import columns_of, share_of
 from nbfc.kernels.layers import BIAS_AT, DENSE, KIND, N_OUT, TABLE, WEIGHTS_AT, weights
 from nbfc.kernels.per_sample import sum_of_squares
 from nbfc.kernels.updates import (
-    ADAM,
     CLIP_NORM,
     CLIP_VALUE,
     CODE,
@@ -35,11 +34,11 @@ from nbfc.kernels.updates import (
 
 
 def arguments(real):
-    """Return the types of layers, parameters, state, rule, and of two integers."""
-    return TABLE, real[::1], real[:, ::1], RULE, types.intp, types.intp
+    """Return the types of what the table's parts return and take: layers, parameters, state, rule, two integers."""
+    return real(TABLE, real[::1], real[:, ::1], RULE, types.intp, types.intp)
 
 
-EXTRAS = Table("extras", arguments, result=lambda real: real)
+EXTRAS = Table("extras", arguments)
 call_of_table, has_extra = EXTRAS.call, EXTRAS.has
 
 # Entries that are not shared out further: what vectors fill and what is left to single numbers, whose last bits differ,
@@ -79,9 +78,7 @@ def finish(layers, parameters, state, rule, start, stop):
 @kernel
 def is_loaded(rule, parameters):
     """Return whether what a rule asks for is there."""
-    code, found = int(rule[CODE]), True
-    if code > ADAM:
-        found &= has_update(code, parameters)
+    found = rule[CODE] == KEEP or has_update(int(rule[CODE]), parameters)
     if penalizes(rule):
         found &= has_extra(PENALIZE, parameters)
     if shortens(rule):
@@ -187,9 +184,9 @@ for _code, _extra in ((PENALIZE, add_penalties), (SHORTEN, shorten), (UPDATE, up
     EXTRAS.add(_code, _extra.kernel)
 
 
-def load(rule: Array, dtype: Any) -> None:
-    """Load what a rule asks for."""
-    UPDATE_TABLE.load(int(rule[CODE]), dtype)
+def ask_for_rule(rule: Array, dtype: Any) -> None:
+    """Let what a rule needs be compiled (see `Table.ask`)."""
+    UPDATE_TABLE.ask(int(rule[CODE]), dtype)
     for extra, is_asked in ((PENALIZE, penalizes), (SHORTEN, shortens), (UPDATE, shortens), (PROJECT, projects)):
         if is_asked(rule):
-            EXTRAS.load(extra, dtype)
+            EXTRAS.ask(extra, dtype)

@@ -69,7 +69,11 @@ def train_step(X, order, labels, targets, weights, loss, layers, parameters, sta
     return J, is_taken(J, parameters, state, work, rule)
 
 
-@kernel(once=lambda real: (*batch_and_network(real), real[:, ::1], real[::1], RULE))
+@kernel(
+    once=lambda real: types.Tuple((types.float64, types.boolean))(
+        *batch_and_network(real), real[:, ::1], real[::1], RULE
+    )
+)
 def train_step_alone(X, order, goal, layers, parameters, state, work, rule):
     """`train_step` on the caller's thread."""
     N = batch_size(X, order)

@@ -3,7 +3,9 @@
 A rule is a float64 vector, so that one compiled step serves every optimizer: its code, the step's number t ≥ 1, the
 learning rate η, the optimizer's own numbers, the length that each sample's gradient is shortened to, the loss's own
 number, what ``regularization`` does, and the seed of ``dropout``; 0 is for nothing of the kind.
-``nbfc.optimizers`` holds the names and makes the vectors.
+``nbfc.optimizers`` holds the names and makes the vectors. The updates of most trainings are here, the others in
+``further_updates``; all are called by way of a table, and compiled when first wanted. Each is a function (θ, state,
+start, rule) of some entries of θ, which lie from `start` on in the rows of the state.
 """
 
 from math import sqrt
@@ -25,11 +27,11 @@ RULE = types.float64[::1]
 
 
 def arguments(real):
-    """Return the types of what the table's updates take: θ, the state, where θ's entries lie in it, and the rule."""
-    return real[::1], real[:, ::1], types.intp, RULE
+    """Return the types of what updates return and take: θ, the state, where θ's entries lie in it, and the rule."""
+    return real(real[::1], real[:, ::1], types.intp, RULE)
 
 
-UPDATE_TABLE = Table("updates", arguments, result=lambda real: real)
+UPDATE_TABLE = Table("updates", arguments)
 call_of_table, has_update = UPDATE_TABLE.call, UPDATE_TABLE.has
 
 
@@ -55,16 +57,18 @@ def update(parameters, state, rule, start, stop):
     parameters (P,) is updated. state (1 + moments, P) has the gradient in row 0, m in row 1 and v in row 2. Moments
     are updated, and the gradient is overwritten by the old θ, so that a step that overflowed can be undone.
     """
-    theta, g = parameters[start:stop], state[0, start:stop]
-    if rule[CODE] == SGD and rule[FIRST] == 0:
-        return plain_sgd(rule, theta, g)
-    if rule[CODE] == SGD:
-        return sgd(rule, theta, g, state[1, start:stop])
-    if rule[CODE] == ADAM:
-        return adam(rule, theta, g, state[1, start:stop], state[2, start:stop])
     if rule[CODE] == KEEP:
-        return theta.dtype.type(0)
-    return call_of_table(int(rule[CODE]), theta, state, start, rule)
+        return parameters.dtype.type(0)
+    return call_of_table(int(rule[CODE]), parameters[start:stop], state, start, rule)
+
+
+@kernel(once=arguments)
+def sgd(theta, state, start, rule):
+    """SGD with or without momentum, which takes a moment."""
+    stop = start + theta.shape[0]
+    if rule[FIRST] == 0:
+        return plain_sgd(rule, theta, state[0, start:stop])
+    return momentum_sgd(rule, theta, state[0, start:stop], state[1, start:stop])
 
 
 @kernel(reassociate=True)
@@ -82,7 +86,7 @@ def plain_sgd(rule, theta, g):
 
 
 @kernel(reassociate=True)
-def sgd(rule, theta, g, m):
+def momentum_sgd(rule, theta, g, m):
     """m ← μ m + g; θ ← θ − η m, or with Nesterov's look-ahead θ ← θ − η (g + μ m).
 
     FIRST is the momentum μ, SECOND is 1 for Nesterov's form. As in Sutskever et al., 2013, section 2, with η taken
@@ -103,21 +107,21 @@ def sgd(rule, theta, g, m):
     return overflow
 
 
-@kernel(reassociate=True)
-def adam(rule, theta, g, m, v):
+@kernel(once=arguments, reassociate=True)
+def adam(theta, state, start, rule):
     """m ← β₁ m + (1 − β₁) g; v ← β₂ v + (1 − β₂) g²; θ ← (1 − η λ) θ − η m̂ / (√v̂ + ε), m̂ = m/(1 − β₁ᵗ), v̂ likewise.
 
     FIRST to FOURTH are β₁, β₂, ε and the decoupled weight decay λ (0 for Adam, Kingma and Ba, 2015, algorithm 1;
     positive for AdamW, Loshchilov and Hutter, 2019, algorithm 2).
     """
-    real = theta.dtype.type
+    real, stop = theta.dtype.type, start + theta.shape[0]
     t, eta = rule[STEP], rule[LEARNING_RATE]
     beta1, beta2, epsilon, decay = real(rule[FIRST]), real(rule[SECOND]), real(rule[THIRD]), rule[FOURTH]
     rest1, rest2 = real(1 - rule[FIRST]), real(1 - rule[SECOND])
     rate = real(eta / (1 - rule[FIRST] ** t))  # η and m's correction, in float64
     correction = real(1 / (1 - rule[SECOND] ** t))
-    keep = real(1 - eta * decay)
-    zero = real(0)
+    keep, zero = real(1 - eta * decay), real(0)
+    g, m, v = state[0, start:stop], state[1, start:stop], state[2, start:stop]
     overflow = zero
     for p in range(theta.shape[0]):
         first = beta1 * m[p] + rest1 * g[p]
@@ -130,3 +134,7 @@ def adam(rule, theta, g, m, v):
         g[p] = old
         overflow += zero * new
     return overflow
+
+
+UPDATE_TABLE.add(SGD, sgd.kernel)
+UPDATE_TABLE.add(ADAM, adam.kernel)

@@ -149,8 +149,8 @@ for _kind, _parts in KINDS.items():
         WHOLE_ROWS.add(PARTS * _kind + _part, _function.kernel)
 
 
-def load_whole_rows(layers: Array, dtype: Any) -> None:
-    """Load what a table of layers asks for."""
+def ask_for_whole_rows(layers: Array, dtype: Any) -> None:
+    """Let what a table of layers needs be compiled (see `Table.ask`)."""
     for kind in set(layers[:, KIND].tolist()) - {DENSE}:
         for part in KINDS[kind]:
-            WHOLE_ROWS.load(PARTS * kind + part, dtype)
+            WHOLE_ROWS.ask(PARTS * kind + part, dtype)

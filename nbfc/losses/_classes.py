@@ -40,11 +40,8 @@ class Loss:
     def arguments(self, y: Array, dtype: np.dtype[Any]) -> tuple[int, Array, Array]:
         """Return code, labels and rows for targets that `check_targets` returned; one of the arrays is empty."""
         code = self.code
-        if code > kernels.BINARY_CROSS_ENTROPY:
-            kernels.LOSS_TABLE.load(code, dtype)
-        if y.ndim == 2:
-            return code, _NO_LABELS, y
-        return kernels.CROSS_ENTROPY_OF_LABELS if code == kernels.CROSS_ENTROPY_OF_ROWS else code, y, _NO_ROWS[dtype]
+        kernels.LOSS_TABLE.ask(code, dtype)
+        return (code, _NO_LABELS, y) if y.ndim == 2 else (code, y, _NO_ROWS[dtype])
 
 
 @dataclass(frozen=True)
@@ -167,7 +164,7 @@ class CrossEntropy(Loss):
     @property
     def code(self) -> int:  # type: ignore[override]
         """The kernels' code."""
-        return kernels.SMOOTHED_CROSS_ENTROPY if self.label_smoothing else kernels.CROSS_ENTROPY_OF_ROWS
+        return kernels.SMOOTHED_CROSS_ENTROPY if self.label_smoothing else kernels.CROSS_ENTROPY
 
     @property
     def number(self) -> float:

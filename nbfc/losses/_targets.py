@@ -9,6 +9,7 @@ import numpy as np
 from nbfc import _arrays
 from nbfc._arrays import Array
 from nbfc.kernels import losses as kernels
+from nbfc.kernels._addresses import JOBS
 from nbfc.losses._classes import BinaryCrossEntropy, CrossEntropy, Loss, Poisson, resolve
 
 
@@ -104,5 +105,6 @@ def per_sample(loss: str | Loss, outputs: Array, y: Array) -> tuple[Array, Array
     _arrays.check_rows(Y, y, "outputs")
     J, dY = np.empty(len(Y), dtype), np.empty_like(Y)
     code, labels, rows = loss.arguments(y, dtype)
+    JOBS.finish()
     kernels.loss_rows(code, loss.number, Y, labels, rows, J, dY)
     return J, dY

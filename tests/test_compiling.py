@@ -1,0 +1,167 @@
+"""The line of kernels that wait to be compiled, and the second process that takes some: it may fail in any way."""
+
+import os
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from nbfc.kernels import _compiling
+from nbfc.kernels._compiling import STAMP, Jobs
+
+CALLS = {"a": "bc", "b": "de", "c": "f", "d": "", "e": "g", "f": "g", "g": ""}  # what each kernel calls
+
+
+class Kernel:
+    """A job that leads to others, each of which is published after all that it calls are done."""
+
+    def __init__(self, name, jobs, kernels):
+        self.name, self._jobs, self._kernels = name, jobs, kernels
+        self.is_shared, self.is_published, self.runs, self.error = True, False, 0, None
+
+    def run(self):
+        if self.error:
+            raise self.error
+        self.runs += 1
+        self._jobs.missed()
+        for name in CALLS[self.name]:
+            self._jobs.add(self._kernels[name])
+            self._jobs.finish()
+
+    def publish(self):
+        assert all(self._kernels[name].runs for name in CALLS[self.name])
+        self.is_published = True
+
+
+@pytest.fixture
+def line(monkeypatch):
+    """Jobs, the kernels by their names, and a function that sets what the second process does."""
+    kernels = {}
+    jobs = Jobs(kernels.__getitem__)
+    kernels.update({name: Kernel(name, jobs, kernels) for name in CALLS})
+
+    def second(code):
+        def started():
+            return code and subprocess.Popen(
+                [sys.executable, "-u", "-c", f"CALLS = {CALLS}\nSTAMP = {STAMP!r}\n{code}"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+
+        monkeypatch.setattr(_compiling, "started", started)
+
+    second(None)
+    taken, take = [], jobs.take
+    jobs.take = lambda second: taken.append(take(second)) or taken[-1]
+    return SimpleNamespace(jobs=jobs, kernels=kernels, second=second, taken=taken)
+
+
+def finish(line):
+    line.jobs.add(line.kernels["a"])
+    line.jobs.finish()
+    assert all(kernel.is_published and kernel.runs == 1 for kernel in line.kernels.values())
+    assert not line.jobs.unfinished
+
+
+def finish_slowly(line, seconds=1, until=lambda: False):
+    """Take so long for one kernel that the second process comes into it, or `until` something holds."""
+    run, end = line.kernels["b"].run, time.monotonic() + seconds
+
+    def slow():
+        run()
+        while not until() and time.monotonic() < end:
+            time.sleep(0.01)
+
+    line.kernels["b"].run = slow
+    finish(line)
+
+
+# What it may do: all that it should, nothing, too little, too much, and nonsense.
+SECONDS = {
+    "none": None,
+    "works": "print(STAMP)\nwhile name := input(): print(name, *CALLS[name])",
+    "ends at once": "",
+    "of another version": "print('other')\nwhile name := input(): print(name)",
+    "ends after the first": "print(STAMP)\nname = input()\nprint(name, *CALLS[name])",
+    "dies with one in hand": "import os\nprint(STAMP)\ninput()\nos._exit(1)",
+    "answers with another": "print(STAMP)\nwhile name := input(): print('nothing', 'unknown')",
+    "never answers": "print(STAMP)\nwhile True: input()",
+    "never starts": "import time\ntime.sleep(100)",
+}
+
+
+@pytest.mark.parametrize("code", SECONDS.values(), ids=SECONDS)
+def test_all_that_is_called_is_compiled_once_and_then_published(line, code, monkeypatch):
+    monkeypatch.setattr(_compiling, "PATIENCE", 0.5)
+    line.second(code)
+    finish_slowly(line)
+
+
+def test_the_second_process_compiles_some(line):
+    line.second(SECONDS["works"])
+    finish_slowly(line, seconds=60, until=lambda: len(line.taken) == 5)
+    assert sorted(line.taken) == ["c", "d", "e", "f", "g"]  # with what it found
+
+
+def test_it_stays_while_something_is_compiled_and_ends_when_nothing_is(line, monkeypatch):
+    monkeypatch.setattr(_compiling, "LINGER", 0.2)
+    line.second(SECONDS["works"])
+    stayed = []
+    finish_slowly(line, until=lambda: stayed.append(line.jobs._second.is_ended))
+    assert not any(stayed)
+    end = time.monotonic() + 20
+    while not line.jobs._second.is_ended and time.monotonic() < end:
+        time.sleep(0.01)
+    assert line.jobs._second.is_ended
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_after_an_error_the_rest_is_done_when_next_asked_for(line, error):
+    line.kernels["e"].error = error
+    line.jobs.add(line.kernels["a"])
+    with pytest.raises(error):
+        line.jobs.finish()
+    assert not any(kernel.is_published for kernel in line.kernels.values())
+    line.kernels["e"].error = None
+    finish(line)
+
+
+def test_a_users_function_that_cannot_be_compiled_does_not_keep_others_from_it(line):
+    own = Kernel("d", line.jobs, line.kernels)
+    own.name, own.is_shared, own.error = "own", False, TypeError
+    line.jobs.add(own)
+    with pytest.raises(TypeError):
+        line.jobs.finish()
+    finish(line)
+    assert not own.is_published
+
+
+def test_a_users_function_is_not_for_the_second_process(line):
+    for kernel in line.kernels.values():
+        kernel.is_shared = False
+    line.second(SECONDS["works"])
+    finish_slowly(line)
+    assert not line.taken
+
+
+COLD = """
+import numpy as np, nbfc
+from nbfc.kernels._addresses import _kernels
+print(nbfc.kernels.forward(np.ones((3, 5)), np.ones((5, 2)), [1.0, 2.0]).tolist())
+stats = [job.kernel.dispatcher.stats for job in _kernels.values()]
+print(sum(bool(one.cache_misses) for one in stats), sum(bool(one.cache_hits) for one in stats))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2, reason="one core")
+def test_two_processes_share_a_cold_start(python, tmp_path):
+    alone = "import os\nos.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n" + COLD
+    outputs, here, loaded = python(alone, NUMBA_CACHE_DIR=str(tmp_path / "one")).rsplit(maxsplit=2)
+    assert int(loaded) == 0
+    both, compiled, from_second = python(COLD, NUMBA_CACHE_DIR=str(tmp_path / "two")).rsplit(maxsplit=2)
+    assert both == outputs == "[[6.0, 7.0], [6.0, 7.0], [6.0, 7.0]]"
+    assert int(compiled) + int(from_second) == int(here)
+    assert int(from_second) > 0
