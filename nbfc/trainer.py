@@ -122,14 +122,14 @@ class Trainer:
         self._regularization.enter(self._rule)
         if noise_multiplier > 0 and (self._rule[CLIP_NORM] or self._rule[MAX_NORM]):
             raise ValueError("noise_multiplier comes with clip_norm or max_norm: expected it without, as in DP-SGD.")
-        self._load()
+        self._ask()
         if self._layers[:, DROPOUT].any():
             self._rule[SEED] = self._rng.integers(1, 2**53)
         self._state = _arrays.aligned_zeros((rows_of_state(self._rule), net.parameters.size), net.dtype)
         self._work, self._samples = net._workspace(self._layers_of_loss, 1), 1
 
-    def _load(self) -> None:
-        """Make the table of layers with the dropout, and load what steps need, in this process."""
+    def _ask(self) -> None:
+        """Make the table of layers with the dropout, and ask for what steps need, in this process."""
         self._layers = self._regularization.table(self._net._layers)
         self._layers_of_loss = self._layers[: len(self._net._layers_for(self._loss))]
         ask_for_rule(self._rule, self._net.dtype)
@@ -141,7 +141,7 @@ class Trainer:
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore what only this process knows: the codes of users' functions, and addresses."""
         vars(self).update(state)
-        self._load()
+        self._ask()
 
     net = property(attrgetter("_net"), doc="The network that steps update.")
     loss = property(attrgetter("_loss"), doc="The loss.")

@@ -125,7 +125,7 @@ def test_a_table_that_could_be_changed_is_refused(call):
         lambda state: {"rule": state.rule[:7]},
         lambda state: {"rule": state.rule * 30},
         lambda state: {"rule": state.rule * np.nan},
-        lambda state: {"loss": -1},
+        lambda state: {"loss": 1},
         lambda state: {"loss": 200},
     ],
 )

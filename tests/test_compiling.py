@@ -19,7 +19,7 @@ class Kernel:
 
     def __init__(self, name, jobs, kernels):
         self.name, self._jobs, self._kernels = name, jobs, kernels
-        self.is_shared, self.is_published, self.runs, self.error = True, False, 0, None
+        self.is_shared, self.is_own, self.is_published, self.runs, self.error = True, False, False, 0, None
 
     def run(self):
         if self.error:
@@ -48,6 +48,7 @@ def line(monkeypatch):
                 [sys.executable, "-u", "-c", f"CALLS = {CALLS}\nSTAMP = {STAMP!r}\n{code}"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
                 text=True,
             )
 
@@ -68,14 +69,14 @@ def finish(line):
 
 def finish_slowly(line, seconds=1, until=lambda: False):
     """Take so long for one kernel that the second process comes into it, or `until` something holds."""
-    run, end = line.kernels["b"].run, time.monotonic() + seconds
+    run, end = line.kernels["a"].run, time.monotonic() + seconds
 
     def slow():
         run()
         while not until() and time.monotonic() < end:
             time.sleep(0.01)
 
-    line.kernels["b"].run = slow
+    line.kernels["a"].run = slow
     finish(line)
 
 
@@ -89,7 +90,7 @@ SECONDS = {
     "dies with one in hand": "import os\nprint(STAMP)\ninput()\nos._exit(1)",
     "answers with another": "print(STAMP)\nwhile name := input(): print('nothing', 'unknown')",
     "never answers": "print(STAMP)\nwhile True: input()",
-    "never starts": "import time\ntime.sleep(100)",
+    "never starts": "import time\ntime.sleep(20)",
 }
 
 
@@ -102,20 +103,20 @@ def test_all_that_is_called_is_compiled_once_and_then_published(line, code, monk
 
 def test_the_second_process_compiles_some(line):
     line.second(SECONDS["works"])
-    finish_slowly(line, seconds=60, until=lambda: len(line.taken) == 5)
-    assert sorted(line.taken) == ["c", "d", "e", "f", "g"]  # with what it found
+    finish_slowly(line, seconds=60, until=lambda: len(line.taken) == 6)
+    assert sorted(line.taken) == ["b", "c", "d", "e", "f", "g"]  # with what it found
 
 
 def test_it_stays_while_something_is_compiled_and_ends_when_nothing_is(line, monkeypatch):
     monkeypatch.setattr(_compiling, "LINGER", 0.2)
     line.second(SECONDS["works"])
     stayed = []
-    finish_slowly(line, until=lambda: stayed.append(line.jobs._second.is_ended))
+    finish_slowly(line, until=lambda: stayed.append(line.jobs._second.is_idle))
     assert not any(stayed)
     end = time.monotonic() + 20
-    while not line.jobs._second.is_ended and time.monotonic() < end:
+    while not line.jobs._second.is_idle and time.monotonic() < end:
         time.sleep(0.01)
-    assert line.jobs._second.is_ended
+    assert line.jobs._second.is_idle
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
@@ -129,9 +130,24 @@ def test_after_an_error_the_rest_is_done_when_next_asked_for(line, error):
     finish(line)
 
 
+def test_after_ctrl_c_in_publishing_all_are_published_when_next_asked_for(line):
+    publish = line.kernels["d"].publish
+
+    def interrupted():
+        line.kernels["d"].publish = publish
+        raise KeyboardInterrupt
+
+    line.kernels["d"].publish = interrupted
+    line.jobs.add(line.kernels["a"])
+    with pytest.raises(KeyboardInterrupt):
+        line.jobs.finish()
+    assert line.jobs.unfinished
+    finish(line)
+
+
 def test_a_users_function_that_cannot_be_compiled_does_not_keep_others_from_it(line):
     own = Kernel("d", line.jobs, line.kernels)
-    own.name, own.is_shared, own.error = "own", False, TypeError
+    own.name, own.is_shared, own.is_own, own.error = "own", False, True, TypeError
     line.jobs.add(own)
     with pytest.raises(TypeError):
         line.jobs.finish()
@@ -145,6 +161,73 @@ def test_a_users_function_is_not_for_the_second_process(line):
     line.second(SECONDS["works"])
     finish_slowly(line)
     assert not line.taken
+
+
+FORKED = """
+import os
+from types import SimpleNamespace
+import nbfc
+from nbfc.kernels._addresses import JOBS, _kernels
+job = _kernels["nbfc.kernels.losses.mean_squared_error.float32"]
+JOBS.unfinished.add(job.name)
+JOBS._second = SimpleNamespace(in_hand=job, is_idle=False)
+child = os.fork()
+if child == 0:
+    JOBS.finish()
+    os._exit(3 if job.is_published else 4)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_forked_child_does_what_the_second_process_had_in_hand(python):
+    assert python(FORKED).strip() == "3"
+
+
+THREADS = """
+import threading, time
+from types import SimpleNamespace
+import numba, numpy as np, nbfc
+from nbfc.kernels._addresses import JOBS
+from nbfc.kernels.further_activations import OWN_ACTIVATIONS, VALUES
+
+@numba.njit
+def wrong(z):
+    return z.nothing
+
+started = threading.Event()
+def run():
+    started.set()
+    time.sleep(1)
+slow = SimpleNamespace(name="slow", is_own=False, is_shared=False, is_published=False, run=run, publish=lambda: None)
+JOBS.add(slow)
+other = threading.Thread(target=JOBS.finish)
+other.start()
+started.wait()
+for _ in range(2):
+    try:
+        VALUES.ask(OWN_ACTIVATIONS.code(wrong), np.dtype(np.float32))
+    except numba.core.errors.TypingError:
+        print("here")
+other.join()
+print(len(JOBS.unfinished))
+"""
+
+
+def test_the_error_of_a_users_function_is_raised_where_it_was_asked_for(python):
+    assert python(THREADS).split() == ["here", "here", "0"]
+
+
+def test_files_of_two_types_have_two_names_whoever_writes_them(python, tmp_path):
+    """Numba counts: the first file of each process would have one name."""
+    names = {}
+    for activation in ("gelu", "silu"):
+        cache = tmp_path / activation
+        code = f"import numpy as np, nbfc\nnbfc.MLP([2, 3, 1], {activation!r}).predict(np.ones((1, 2)))"
+        python(code, NUMBA_CACHE_DIR=str(cache))
+        names[activation] = {path.name for path in cache.rglob("*values*.nbc")}
+        assert len(names[activation]) == 1
+    assert names["gelu"] != names["silu"]
 
 
 COLD = """

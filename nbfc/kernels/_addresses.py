@@ -4,6 +4,7 @@ A function then holds a few instructions instead of a copy of each kernel that i
 """
 
 import ctypes
+import os
 import threading
 from collections.abc import Callable
 from importlib import import_module
@@ -12,6 +13,7 @@ from typing import Any
 import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.dispatcher import Dispatcher
 from numba.core.environment import Environment
 from numba.core.typing.templates import Signature
@@ -33,8 +35,8 @@ class ByAddress:
     variables are named after, so a variable named after a `_Loader` sees to it that the kernel is loaded.
     """
 
-    def __init__(self, dispatcher: Any, types_for: Callable[[Any], Any]) -> None:
-        self.dispatcher = dispatcher
+    def __init__(self, dispatcher: Any, types_for: Callable[[Any], Any], is_own: bool = False) -> None:
+        self.dispatcher, self.is_own = dispatcher, is_own
         self.signatures = {real: _signature(types_for, real) for real in REALS}
         self.in_tables: list[tuple[Any, int]] = []
         self._for = {real: _ForReal(self, real) for real in REALS}
@@ -45,10 +47,10 @@ class ByAddress:
 
     def ask(self, real: Any) -> None:
         """Let it be compiled before the next launch; a user's function at once, as there may be an error in it."""
-        if self._for[real].is_shared:
-            JOBS.add(self._for[real])
-        else:
+        if self.is_own:
             self.compile(real)
+        else:
+            JOBS.add(self._for[real])
 
     def write_call(self, context: Any, builder: Any, real: Any, values: list[Any]) -> Any:
         """Write the instructions of a call."""
@@ -66,7 +68,7 @@ class _ForReal:
     """A kernel for one of `REALS`: a job of `JOBS`."""
 
     def __init__(self, kernel: ByAddress, real: Any) -> None:
-        self.kernel, self._real = kernel, real
+        self.kernel, self._real, self.is_own = kernel, real, kernel.is_own
         self.name = f"{kernel.dispatcher.__module__}.{kernel.dispatcher.__name__}.{real}"
         self.place, self._address = ctypes.c_int64(0), 0
         llvm.add_symbol(self.name, ctypes.addressof(self.place))
@@ -83,9 +85,10 @@ class _ForReal:
 
     def compile(self) -> None:
         """See `ByAddress.compile`."""
-        if not self.is_published:
-            JOBS.add(self)
-            JOBS.finish()
+        if JOBS.unfinished or not self.is_published:
+            with global_compiler_lock:  # so that an error is raised in the thread that asked
+                JOBS.add(self)
+                JOBS.finish()
 
     def run(self) -> None:
         dispatcher, signature = self.kernel.dispatcher, self.kernel.signatures[self._real]
@@ -112,6 +115,8 @@ def _find(name: str) -> _ForReal:
 
 
 JOBS = Jobs(_find)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=JOBS.forget_second)
 
 
 def _global(builder: Any, name: str, kind: Any) -> Any:

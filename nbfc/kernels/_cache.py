@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import llvmlite
-from numba.core.caching import FunctionCache
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 
 def _stamp_of_sources() -> str:
@@ -22,6 +22,19 @@ def _stamp_of_sources() -> str:
 STAMP = _stamp_of_sources()
 
 
+class _Files(IndexDataCacheFile):
+    """Numba's files of a function, in which two processes that write at once do no harm.
+
+    Numba numbers the files with code by what it finds in the index: both processes could take one number for two
+    types. Here the number says which types they are.
+    """
+
+    def save(self, key: Any, data: Any) -> None:
+        name = self._data_name(int(hashlib.sha256(repr(key).encode()).hexdigest()[:12], 16))
+        self._save_data(name, data)  # before the index, which would say that old code is new
+        self._save_index({**self._load_index(), key: name})
+
+
 class KernelCache(FunctionCache):
     """Numba's cache of a function, made safe.
 
@@ -34,7 +47,8 @@ class KernelCache(FunctionCache):
     def __init__(self, function: Callable[..., Any], missed: Callable[[], None]) -> None:
         super().__init__(function)
         self._missed = missed
-        self._cache_file._source_stamp = (self._cache_file._source_stamp, STAMP)
+        stamp = self._cache_file._source_stamp, STAMP
+        self._cache_file = _Files(self._cache_path, self._impl.filename_base, stamp)
 
     @property
     def is_enabled(self) -> bool:
@@ -50,7 +64,7 @@ class KernelCache(FunctionCache):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         found = self._load(sig, target_context)
-        if found is None:
+        if found is None and self.is_enabled:
             self._missed()
         return found
 

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+import numba
 from numba.core.compiler_lock import global_compiler_lock
 
 from nbfc.kernels._cache import STAMP
@@ -30,6 +31,7 @@ class Job(Protocol):
     """A kernel to be compiled for one dtype."""
 
     name: str
+    is_own: bool  # a user's function, which may have an error in it
 
     @property
     def is_published(self) -> bool:
@@ -68,8 +70,8 @@ class Jobs:
         """Let a job wait at the end of the line."""
         with self._changed:
             if job.name not in self.unfinished and not job.is_published:
-                self.unfinished.add(job.name)
                 self._waiting.append(job)
+                self.unfinished.add(job.name)
                 self._changed.notify_all()
                 self._get_help()
 
@@ -92,8 +94,17 @@ class Jobs:
             self._get_help()
 
     def _get_help(self) -> None:
-        if self._is_cold and self._waiting and not self._is_second and (not self._second or self._second.is_ended):
+        wanted = self._is_cold and self._waiting and not self._is_second
+        if wanted and (not self._second or self._second.is_idle):  # one that failed is not started again
             self._second = Second(self)
+            self._second.start()
+
+    def forget_second(self) -> None:
+        """Go on in a child process that was forked: threads stay behind."""
+        self._changed = threading.Condition()
+        if self._second and self._second.in_hand:
+            self._waiting.append(self._second.in_hand)
+        self._second = None
 
     def serve(self) -> None:
         """Be the second process: do the jobs whose names come in lines, and answer with a name and those it led to."""
@@ -110,16 +121,16 @@ class Jobs:
             try:
                 job.run()
             except Exception:
-                if not job.is_shared:  # a user's function: it would fail again
+                if job.is_own:  # it would fail again
                     self.unfinished.discard(job.name)
                     self._current = None
                 raise
             self._done.append(job)
             self._current = None
-        while self._done:
-            job = self._done.pop()
+        for job in self._done:
             job.publish()
-            self.unfinished.discard(job.name)
+        self.unfinished.difference_update([job.name for job in self._done])
+        self._done.clear()
 
     def _next(self) -> Job | None:
         """Return the next job, or nothing when all are done; wait for the second process when it has the last one.
@@ -129,7 +140,7 @@ class Jobs:
         with self._changed:
             if self._current:
                 return self._current
-            while not self._waiting and self._second and self._second.in_hand:
+            while not (self._waiting or self._done_elsewhere) and self._second and self._second.in_hand:
                 if not self._changed.wait(PATIENCE):
                     self._second.kill()
             for jobs in (self._waiting, self._done_elsewhere):
@@ -146,6 +157,7 @@ class Jobs:
         with self._changed:
             while not (self._waiting and self._waiting[-1].is_shared):
                 if not self._changed.wait(LINGER) and not self._at_work:
+                    second.is_idle = True
                     return ""
             second.in_hand = self._waiting.pop()
             return second.in_hand.name
@@ -161,11 +173,11 @@ class Jobs:
             self._changed.notify_all()
 
     def let_go(self, second: "Second") -> None:
-        """Take the job that it has not done, and give it no other."""
+        """Take the job that it has not done."""
         with self._changed:
             if second.in_hand:
                 self._waiting.append(second.in_hand)
-            second.in_hand, second.is_ended = None, True
+            second.in_hand = None
             self._changed.notify_all()
 
 
@@ -174,9 +186,12 @@ class Second:
 
     def __init__(self, jobs: Jobs) -> None:
         self.in_hand: Job | None = None
-        self.is_ended = False
+        self.is_idle = False  # it has ended, since nothing came
         self._jobs = jobs
         self._process: Any = None
+
+    def start(self) -> None:
+        """Start the thread."""
         with suppress(RuntimeError):  # at the interpreter's end there are no new threads
             threading.Thread(target=self._hand_out, daemon=True).start()
 
@@ -189,7 +204,7 @@ class Second:
             self._process = started()
             if self._process:
                 atexit.register(self.kill)
-                with suppress(OSError), self._process as process:
+                with suppress(Exception), self._process as process:
                     self._converse(process)
                     process.kill()
                 atexit.unregister(self.kill)
@@ -220,6 +235,7 @@ def started() -> Any:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
+            env={**os.environ, "NUMBA_CACHE_DIR": numba.config.CACHE_DIR},  # type: ignore[attr-defined]
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
         )
     return None

@@ -128,6 +128,8 @@ def work_of_product(N: int, m: int, n: int) -> int:
 def launch(kernel: Callable[..., Any], load: float, *args: Any) -> Any:
     """Call ``kernel(*args, threads)``, with threads where they help and are safe; the bits are the same either way.
 
+    What networks, losses and optimizers have asked for is compiled before (see ``_compiling``).
+
     Numba's thread count (``numba.set_num_threads``, ``NUMBA_NUM_THREADS``) says how many. The call stays serial, that
     is with one, for small work, in a forked child whose parent had threads, and while another Python thread is in a
     launch: Numba's ``workqueue`` layer aborts the process on concurrent launches, and the cores are taken anyway.

@@ -169,7 +169,7 @@ def _enter_own(code: int, function: Any) -> None:
                 y[t] = d[t] = np.nan
 
     for table, loop, arguments in _loops(f"own_{{}}_{code}", values, slopes):
-        table.add(code, ByAddress(numba.njit(loop, error_model="numpy", nogil=True), arguments))
+        table.add(code, ByAddress(numba.njit(loop, error_model="numpy", nogil=True), arguments, is_own=True))
 
 
 for _code, _function in zip(FURTHER.values(), (leaky_relu, elu, selu, gelu, silu, softplus), strict=True):

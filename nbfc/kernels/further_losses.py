@@ -163,7 +163,7 @@ def _enter(code: int, function: Any) -> None:
                 J[i] = np.nan
 
     own_loss.__name__ = f"own_loss_{code}"
-    LOSS_TABLE.add(code, ByAddress(numba.njit(own_loss, error_model="numpy", nogil=True), arguments))
+    LOSS_TABLE.add(code, ByAddress(numba.njit(own_loss, error_model="numpy", nogil=True), arguments, is_own=True))
 
 
 OWN_LOSSES = Own(OWN, _enter)
