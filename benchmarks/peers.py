@@ -217,10 +217,11 @@ def main():
     if unknown := [name for name in names if name not in FRAMEWORKS]:
         parser.error(f"unknown libraries {unknown}; those that can be timed are {list(FRAMEWORKS)[1:]}")
     works = random_workloads(options.sweep, options.seed) if options.sweep else WORKLOADS
-    if options.only:
-        works = [work for work in works if work.name.startswith(tuple(options.only.split(",")))]
+    chosen = [work for work in works if work.name.startswith(tuple(options.only.split(",")))]
+    if not chosen:
+        parser.error(f"no workload is called {options.only}; there are {[work.name for work in works]}")
     rows = []
-    for work in works:
+    for work in chosen:
         rows.append(measure(work, names, options.turns))
         print(describe(rows[-1]), flush=True)
         if options.sweep:
