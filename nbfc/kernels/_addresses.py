@@ -85,10 +85,9 @@ class _ForReal:
 
     def compile(self) -> None:
         """See `ByAddress.compile`."""
-        if JOBS.unfinished or not self.is_published:
-            with global_compiler_lock:  # so that an error is raised in the thread that asked
-                JOBS.add(self)
-                JOBS.finish()
+        with global_compiler_lock:  # so that an error is raised in the thread that asked
+            JOBS.add(self)
+            JOBS.finish()
 
     def run(self) -> None:
         dispatcher, signature = self.kernel.dispatcher, self.kernel.signatures[self._real]

@@ -77,6 +77,8 @@ class Jobs:
 
     def finish(self) -> None:
         """Do all jobs, and all that turn up in doing them, unless it is one of these that asks for it."""
+        if not self.unfinished:
+            return
         with global_compiler_lock:
             if self._at_work:
                 return

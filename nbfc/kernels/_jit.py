@@ -134,8 +134,7 @@ def launch(kernel: Callable[..., Any], load: float, *args: Any) -> Any:
     is with one, for small work, in a forked child whose parent had threads, and while another Python thread is in a
     launch: Numba's ``workqueue`` layer aborts the process on concurrent launches, and the cores are taken anyway.
     """
-    if JOBS.unfinished:
-        JOBS.finish()
+    JOBS.finish()
     if load < SERIAL_BELOW or _in_forked_child or not _launching.acquire(blocking=False):
         return kernel(*args, 1)
     try:
