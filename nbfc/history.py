@@ -7,8 +7,6 @@ from dataclasses import dataclass, fields
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
 from nbfc._checks import choice
 from nbfc.plots import figure_of_history
 
@@ -94,9 +92,12 @@ class ProgressBar:
 
     def __init__(self, wanted: bool, epochs: int, samples: int) -> None:
         self._epochs = epochs
-        # tqdm is not even made where it stays silent: it would take a lock that other processes know of.
-        shown = wanted and sys.stderr is not None and sys.stderr.isatty()
-        self._bar = tqdm(total=epochs * samples, unit=" samples", unit_scale=True) if shown else None
+        self._bar: Any = None
+        if wanted and sys.stderr is not None and sys.stderr.isatty():
+            # Not even imported where it stays silent: that takes time, and a bar a lock that other processes know of.
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=epochs * samples, unit=" samples", unit_scale=True)
 
     def start(self, epoch: int) -> None:
         """Show the epoch's number from now on."""

@@ -15,7 +15,7 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
 
 from nbfc.kernels._addresses import JOBS, REALS
-from nbfc.kernels._cache import keep_on_disk
+from nbfc.kernels._cache import KernelCache
 from nbfc.kernels.frozen import Policy
 from nbfc.kernels.passed import write_network, write_place
 
@@ -32,7 +32,7 @@ def callable_from_python(function: Function) -> Function:
     for name in ("__module__", "__name__", "__qualname__"):  # which give it a place of its own on disk
         setattr(call, name, getattr(function, name))
     compiled = numba.njit(call)
-    keep_on_disk(compiled, JOBS.missed)
+    compiled._cache = KernelCache(compiled.py_func, JOBS.missed)
 
     @wraps(function)
     def from_python(*args: Any, **keywords: Any) -> Any:

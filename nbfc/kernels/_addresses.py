@@ -7,6 +7,7 @@ import ctypes
 import os
 import threading
 from collections.abc import Callable
+from functools import cache, partial
 from importlib import import_module
 from typing import Any
 
@@ -37,7 +38,7 @@ class ByAddress:
 
     def __init__(self, dispatcher: Any, types_for: Callable[[Any], Any], is_own: bool = False) -> None:
         self.dispatcher, self.is_own = dispatcher, is_own
-        self.signatures = {real: _signature(types_for, real) for real in REALS}
+        self.signature = cache(partial(_signature, types_for))  # for one of REALS
         self.in_tables: list[tuple[Any, int]] = []
         self._for = {real: _ForReal(self, real) for real in REALS}
 
@@ -57,7 +58,7 @@ class ByAddress:
         self.compile(real)
         self.write_load(context, builder, real)
         place = _global(builder, self._for[real].name, ir.IntType(64))
-        return _write_call(context, builder, builder.load(place), self.signatures[real], values)
+        return _write_call(context, builder, builder.load(place), self.signature(real), values)
 
     def write_load(self, context: Any, builder: Any, real: Any) -> None:
         """See to it that the kernel is loaded with the code that is being written."""
@@ -90,7 +91,7 @@ class _ForReal:
             JOBS.finish()
 
     def run(self) -> None:
-        dispatcher, signature = self.kernel.dispatcher, self.kernel.signatures[self._real]
+        dispatcher, signature = self.kernel.dispatcher, self.kernel.signature(self._real)
         dispatcher.compile(signature.args)
         result = dispatcher.overloads[signature.args]
         returned = types.unliteral(result.signature.return_type)
@@ -295,7 +296,7 @@ def by_address(dispatcher: Any, types_for: Callable[[Any], Any]) -> Any:
     @intrinsic
     def call(typingctx: Any, *given: Any) -> Any:
         real = _real_of(given)
-        called = kernel.signatures[real]
+        called = kernel.signature(real)
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             values = [builder.extract_value(args[0], index) for index in range(len(called.args))]

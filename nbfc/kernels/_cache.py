@@ -3,11 +3,13 @@
 import hashlib
 import warnings
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import llvmlite
-from numba.core.caching import FunctionCache, IndexDataCacheFile
+import llvmlite.binding as llvm
+from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache, _Cache
 
 
 def _stamp_of_sources() -> str:
@@ -35,25 +37,18 @@ class _Files(IndexDataCacheFile):
         self._save_index({**self._load_index(), key: name})
 
 
-class KernelCache(FunctionCache):
-    """Numba's cache of a function, made safe.
+class _Kept(FunctionCache):
+    """Numba's cache of a function, valid for the very sources that are compiled.
 
     Numba looks only at the file in which a function stands. Its machine code holds the functions that it calls as
-    well, so an edit (or an upgrade) of *their* files would leave stale code in use. Here an entry is valid only for
-    the very sources that are compiled. And where Numba raises on a damaged or unwritable cache file,
-    this compiles anew and says so once. `missed` is called before a function is compiled.
+    well, so an edit (or an upgrade) of *their* files would leave stale code in use.
     """
 
-    def __init__(self, function: Callable[..., Any], missed: Callable[[], None]) -> None:
+    def __init__(self, function: Callable[..., Any], is_alone: bool) -> None:
         super().__init__(function)
-        self._missed = missed
+        self._is_alone = is_alone
         stamp = self._cache_file._source_stamp, STAMP
         self._cache_file = _Files(self._cache_path, self._impl.filename_base, stamp)
-
-    @property
-    def is_enabled(self) -> bool:
-        """Whether code is kept on disk."""
-        return self._enabled
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
         """Tell functions that stand at one place apart by their names.
@@ -61,6 +56,54 @@ class KernelCache(FunctionCache):
         Numba would pickle what they close over, and what it has compiled pickles differently in each process.
         """
         return sig, codegen.magic_tuple(), (self._py_func.__qualname__, self._py_func.__name__)
+
+    def _save_overload(self, sig: Any, data: Any) -> None:
+        """Save compiled code, but for what is there for compiling it into others where there are none.
+
+        That is two thirds of the file, and to read it takes a third of the time to load a kernel. Left is the name, by
+        which Numba knows that the code is there.
+        """
+        if self._is_alone:
+            name = data.fndesc.llvm_func_name
+            data.library._shared_module = llvm.parse_assembly(f'define void @"{name}"() {{ ret void }}')
+        super()._save_overload(sig, data)
+
+
+class KernelCache(_Cache):
+    """The cache of a function, made safe and opened when it is first wanted: few of all kernels ever are.
+
+    Where Numba raises on a damaged or unwritable file, this compiles anew and says so once. `missed` is called before a
+    function is compiled. One that `is_alone` is never compiled into others.
+    """
+
+    def __init__(self, function: Callable[..., Any], missed: Callable[[], None], is_alone: bool = False) -> None:
+        self._function, self._missed, self._is_alone = function, missed, is_alone
+
+    @cached_property
+    def _kept(self) -> Any:
+        try:
+            return _Kept(self._function, self._is_alone)
+        except (OSError, RuntimeError) as error:  # RuntimeError: Numba found no folder that it may write to
+            _warn_once(f"no compiled code is kept on disk, so each process compiles anew ({error})")
+            return NullCache()
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether code is kept on disk."""
+        return isinstance(self._kept, _Kept) and self._kept._enabled
+
+    @property
+    def cache_path(self) -> Any:
+        return self._kept.cache_path
+
+    def enable(self) -> None:
+        self._kept.enable()
+
+    def disable(self) -> None:
+        self._kept.disable()
+
+    def flush(self) -> None:
+        self._kept.flush()
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         found = self._load(sig, target_context)
@@ -70,7 +113,7 @@ class KernelCache(FunctionCache):
 
     def _load(self, sig: Any, target_context: Any) -> Any:
         try:
-            return super().load_overload(sig, target_context)
+            return self._kept.load_overload(sig, target_context)
         except Exception as error:  # a damaged pickle raises nearly anything
             if not isinstance(error, (AttributeError, ImportError)):  # a name that other sources had, before an upgrade
                 _warn_once(f"compiled code on disk could not be read, compiling anew ({error!r})")
@@ -82,18 +125,10 @@ class KernelCache(FunctionCache):
 
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
-            super().save_overload(sig, data)
+            self._kept.save_overload(sig, data)
         except OSError as error:
             self.disable()
             _warn_once(f"compiled code could not be kept on disk, so each process compiles anew ({error})")
-
-
-def keep_on_disk(dispatcher: Any, missed: Callable[[], None]) -> None:
-    """Let a compiled function be kept on disk, or say once why that cannot be."""
-    try:
-        dispatcher._cache = KernelCache(dispatcher.py_func, missed)
-    except (OSError, RuntimeError) as error:  # RuntimeError: Numba found no folder that it may write to
-        _warn_once(f"no compiled code is kept on disk, so each process compiles anew ({error})")
 
 
 _warned = False

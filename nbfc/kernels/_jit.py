@@ -15,7 +15,7 @@ from numba.core.cpu_options import ParallelOptions
 from numba.np.ufunc import parallel as numba_threads
 
 from nbfc.kernels._addresses import JOBS, by_address
-from nbfc.kernels._cache import keep_on_disk
+from nbfc.kernels._cache import KernelCache
 
 if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
     raise ImportError(
@@ -85,7 +85,7 @@ def kernel(
     njit: Any = numba.njit
     dispatcher = njit(function, **options)
     if entry or parallel or once:
-        keep_on_disk(dispatcher, JOBS.missed)
+        dispatcher._cache = KernelCache(function, JOBS.missed, is_alone=once is not None)
     return dispatcher if once is None else by_address(dispatcher, once)
 
 
