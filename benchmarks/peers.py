@@ -207,7 +207,13 @@ def main():
     parser.add_argument("--sweep", type=int, default=0, metavar="COUNT", help="time so many random architectures")
     parser.add_argument("--seed", type=int, default=0, help="of the random architectures")
     parser.add_argument("--turns", type=int, default=7, help="of each library in each workload")
-    parser.add_argument("--out", type=Path, default=Path("peers.json"), help="results; the picture lies beside it")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("peers.json"),
+        metavar="FILE",
+        help="of results, as JSON; the picture lies beside it",
+    )
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -220,6 +226,8 @@ def main():
     chosen = [work for work in works if work.name.startswith(tuple(options.only.split(",")))]
     if not chosen:
         parser.error(f"no workload is called {options.only}; there are {[work.name for work in works]}")
+    if options.out.is_dir() or not options.out.parent.is_dir():
+        parser.error(f"results cannot be written to {options.out}: expected a file in a folder that is there")
     rows = []
     for work in chosen:
         rows.append(measure(work, names, options.turns))
