@@ -17,7 +17,8 @@ from nbfc.kernels.panel import is_far, multiply_panel
 from nbfc.kernels.tile import MATRIX, Ends, Matrix, ends_type
 from nbfc.kernels.vectors import MOST_VECTORS, WIDEST
 
-FEW_ROWS_OF_A = 32  # fewer do not make up for copies of B: it is read where it lies
+# Fewer rows do not make up for copies of B: it is read where it lies, which takes longer if it is far (see ``panel``).
+FEW_ROWS_OF_A, FEW_ROWS_OF_A_FOR_FAR = 32, 12
 FEW_AT_A_TIME = 8  # rows of A by which a B that is not copied is multiplied, while its next panel is fetched
 CHUNK = 16  # rows of B that are copied of one panel before the next: whole vectors, and whole lines of a column
 NEAR = 2**14  # bytes of A that stay in the nearest cache however B's panels pass by

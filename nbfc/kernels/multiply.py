@@ -10,7 +10,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, register_jitable
 
 from nbfc.kernels._jit import inlined, kernel
-from nbfc.kernels.blocks import FEW_ROWS_OF_A, PANEL, multiply_block
+from nbfc.kernels.blocks import FEW_ROWS_OF_A, FEW_ROWS_OF_A_FOR_FAR, PANEL, multiply_block
 from nbfc.kernels.copies import DEPTH, LINE, copy_block
 from nbfc.kernels.few import multiply_by_few_columns, multiply_transpose_by_few_columns
 from nbfc.kernels.memory import address_of, lanes, size_of, stack_bytes, vectors_of, write
@@ -22,11 +22,10 @@ from nbfc.kernels.vectors import INT, MOST_VECTORS, WIDEST
 # that they stay in a second-level cache.
 ROWS_OF_BLOCK = 256
 SOME_ROWS = 16  # whole lines of a column
-SIDE_BY_SIDE = 32  # rows of a far B that few rows of A read side by side, where it lies
-# With so few terms a sum takes less time than to write it: C is then written some rows at a time, from end to end.
-FEW_TERMS = 32
 # Copies are made of a B that is far (see ``panel``), or that a second-level cache would not hold.
 LARGE_B = 2**19  # bytes
+# Of a far B few rows of A take so many rows at a time, copied or, by fewer yet, where they lie.
+DEPTH_FOR_FEW, SIDE_BY_SIDE = 64, 32
 # With few registers a tile needs a row of B so soon after the last one that a first-level cache should hold the panel.
 LARGE_B_FOR_FEW, LONG_ENOUGH = 2**16, 128
 # Copies are also made of columns of A or of its rows that are this many bytes apart, if they are used by more than so
@@ -129,10 +128,12 @@ def multiply_at(A, B, Y, M, n, K, few, ends):
             return
     vectors = vectors_of(n, number)
     copy_A, most, depth = False, ROWS_OF_BLOCK, DEPTH
-    if K <= FEW_TERMS and B.column == 1 and Y.row * size >= FAR_B:
-        most = SOME_ROWS
-    elif M < FEW_ROWS_OF_A and B.column == 1:
-        depth = SIDE_BY_SIDE if is_far(B, size) else K
+    far = is_far(B, size)
+    few_rows = FEW_ROWS_OF_A_FOR_FAR if far else FEW_ROWS_OF_A
+    if few_rows > M and B.column == 1:
+        depth = SIDE_BY_SIDE if far else K
+    elif FEW_ROWS_OF_A > M and B.column == 1:
+        depth = DEPTH_FOR_FEW
     elif A.row == 1 and A.column * size >= FAR_COLUMNS and vectors > VECTORS_TO_COPY_FOR:
         # All terms at once, or so few that there is room for a whole block of rows.
         copy_A, depth = True, DEPTH * 4 // size
@@ -142,7 +143,7 @@ def multiply_at(A, B, Y, M, n, K, few, ends):
         copy_A, depth = True, BLOCK // (ROWS_OF_BLOCK * size)
     for i in range(0, M, most):
         rows = min(most, M - i)
-        copy_B = B.column != 1 or (is_large_here(K, B.row, size) and rows >= FEW_ROWS_OF_A)
+        copy_B = B.column != 1 or (is_large_here(K, B.row, size) and rows >= few_rows)
         step = depth if copy_A or copy_B or M < FEW_ROWS_OF_A else K
         for k in range(0, K, step):
             terms = min(step, K - k)

@@ -24,7 +24,7 @@ from nbfc.kernels.layers import (
     weights,
 )
 from nbfc.kernels.memory import address_of, matrix_at, matrix_of, size_of, vector_of
-from nbfc.kernels.multiply import FEW_TERMS, NARROW, is_large, multiply_vector
+from nbfc.kernels.multiply import NARROW, is_large, multiply_vector
 from nbfc.kernels.packed import copy_panels, multiply_panels_bias, size_of_panels
 from nbfc.kernels.rows import is_small
 from nbfc.kernels.tile import BIAS, STORE, Ends, Matrix
@@ -170,7 +170,7 @@ def panels_before(layers, layer, itemsize):
 @register_jitable
 def has_panels(n_in, n_out, itemsize):
     """Return whether a layer's weights are such as ``multiply`` copies the panels of, on any CPU."""
-    return n_out > NARROW and n_in > FEW_TERMS and is_large(n_in, n_out, itemsize)
+    return n_out > NARROW and is_large(n_in, n_out, itemsize)
 
 
 @kernel
