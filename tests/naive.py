@@ -109,8 +109,8 @@ def poisson(y, t):
 def gaussian_nll(y, t):
     """−log of the density of t under means and log variances y, but for log(2π) / 2."""
     n = len(t)
-    density = [exp(-((b - y[j]) ** 2) / (2 * exp(y[n + j]))) / sqrt(exp(y[n + j])) for j, b in enumerate(t)]
-    return -sum(log(d) for d in density) / n
+    log_density = [-((b - y[j]) ** 2) / (2 * exp(y[n + j])) - log(sqrt(exp(y[n + j]))) for j, b in enumerate(t)]
+    return -sum(log_density) / n
 
 
 LOSSES = {

@@ -161,3 +161,32 @@ def copysign(typingctx, size, sign):
         return builder.call(function, args)
 
     return size(size, sign), codegen
+
+
+@intrinsic
+def place_in_order(typingctx, x):
+    """Return an integer of as many bits, by which numbers are in the same order; those of NaN are beyond infinity's."""
+    integer = types.int32 if x == types.float32 else types.int64
+
+    def codegen(context, builder, signature, args):
+        kind = ir.IntType(integer.bitwidth)
+        return _turned(builder, builder.bitcast(args[0], kind))
+
+    return integer(x), codegen
+
+
+@intrinsic
+def number_in_order(typingctx, place, like):
+    """Return the number with a place in order, of the type that `like` has."""
+
+    def codegen(context, builder, signature, args):
+        return builder.bitcast(_turned(builder, args[0]), args[1].type)
+
+    return like(place, like), codegen
+
+
+def _turned(builder, bits):
+    """Turn round the order of negative numbers, whose bits are a sign and a size."""
+    integer = bits.type
+    sign = builder.ashr(bits, integer(integer.width - 1))
+    return builder.xor(bits, builder.lshr(sign, integer(1)))

@@ -20,24 +20,24 @@ from nbfc.kernels.losses import (
     OWN,
     POISSON,
     QUANTILE,
-    SMOOTHED_CROSS_ENTROPY,
     arguments,
-    softmax,
+    entries,
+    sum_of,
+    take_means,
 )
 
 
 @kernel(once=arguments)
 def mean_absolute_error(Y, labels, T, number, J, dY):
     """J = (1/n) Σ_j |y_j − t_j|; ∂J/∂y_j = sign(y_j − t_j) / n, 0 where they are equal."""
-    N, n = Y.shape
-    share, zero = Y.dtype.type(1 / n), Y.dtype.type(0)
-    for i in range(N):
-        total = zero
-        for j in range(n):
-            error = Y[i, j] - T[i, j]
-            total += abs(error)
-            dY[i, j] = share if error > zero else (-share if error < zero else zero * error)  # NaN stays NaN
-        J[i] = total * share
+    share, zero = Y.dtype.type(1 / Y.shape[1]), Y.dtype.type(0)
+    y, t, dy = entries(Y), entries(T), entries(dY)
+    for k in range(y.shape[0]):
+        dy[k] = abs(y[k] - t[k])
+    take_means(dY, J)
+    for k in range(y.shape[0]):
+        error = y[k] - t[k]
+        dy[k] = share if error > zero else (-share if error < zero else zero * error)  # NaN stays NaN
 
 
 @kernel(once=arguments)
@@ -46,17 +46,16 @@ def huber(Y, labels, T, number, J, dY):
 
     Huber, 1964, section 3. `number` is δ.
     """
-    N, n = Y.shape
     real = Y.dtype.type
-    share, delta, half = real(1 / n), real(number), real(0.5)
-    for i in range(N):
-        total = real(0)
-        for j in range(n):
-            error = Y[i, j] - T[i, j]
-            size = abs(error)
-            total += half * error * error if size <= delta else delta * (size - half * delta)
-            dY[i, j] = share * (error if size <= delta else (delta if error > real(0) else -delta))
-        J[i] = total * share
+    share, delta, half, zero = real(1 / Y.shape[1]), real(number), real(0.5), real(0)
+    y, t, dy = entries(Y), entries(T), entries(dY)
+    for k in range(y.shape[0]):
+        size = abs(y[k] - t[k])
+        dy[k] = half * size * size if size <= delta else delta * (size - half * delta)
+    take_means(dY, J)
+    for k in range(y.shape[0]):
+        error = y[k] - t[k]
+        dy[k] = share * (error if abs(error) <= delta else (delta if error > zero else -delta))
 
 
 @kernel(once=arguments)
@@ -65,16 +64,16 @@ def quantile(Y, labels, T, number, J, dY):
 
     Koenker and Bassett, 1978, equation 2.1. `number` is q.
     """
-    N, n = Y.shape
     real = Y.dtype.type
-    share, q, below = real(1 / n), real(number), real(number - 1)
-    for i in range(N):
-        total = real(0)
-        for j in range(n):
-            error = T[i, j] - Y[i, j]
-            total += q * error if error > real(0) else below * error
-            dY[i, j] = -share * (q if error > real(0) else (below if error < real(0) else real(0) * error))
-        J[i] = total * share
+    share, q, below, zero = real(1 / Y.shape[1]), real(number), real(number - 1), real(0)
+    y, t, dy = entries(Y), entries(T), entries(dY)
+    for k in range(y.shape[0]):
+        error = t[k] - y[k]
+        dy[k] = q * error if error > zero else below * error
+    take_means(dY, J)
+    for k in range(y.shape[0]):
+        error = t[k] - y[k]
+        dy[k] = -share * (q if error > zero else (below if error < zero else zero * error))
 
 
 @kernel(once=arguments)
@@ -83,17 +82,20 @@ def poisson(Y, labels, T, number, J, dY):
 
     Half the deviance of counts t ≥ 0; Y holds logarithms of rates. McCullagh and Nelder, 1989, section 2.3.
     """
-    N, n = Y.shape
-    real = Y.dtype.type
-    share = real(1 / n)
-    for i in range(N):
-        total = real(0)
-        for j in range(n):
-            y, t = Y[i, j], T[i, j]
-            rate = exp(y)
-            total += rate - t - (t * (y - log(t)) if t > real(0) else real(0))
-            dY[i, j] = share * (rate - t)
-        J[i] = total * share
+    share = Y.dtype.type(1 / Y.shape[1])
+    y, t, dy = entries(Y), entries(T), entries(dY)
+    poisson_terms(y, t, dy)
+    take_means(dY, J)
+    for k in range(y.shape[0]):
+        dy[k] = share * (exp(y[k]) - t[k])
+
+
+@kernel
+def poisson_terms(y, t, terms):
+    """Fill what `poisson` is the mean of."""
+    zero = y.dtype.type(0)
+    for k in range(y.shape[0]):
+        terms[k] = exp(y[k]) - t[k] - (t[k] * (y[k] - log(t[k])) if t[k] > zero else zero)
 
 
 @kernel(once=arguments)
@@ -104,38 +106,18 @@ def gaussian_nll(Y, labels, T, number, J, dY):
     """
     N, n = T.shape
     real = Y.dtype.type
-    share, half = real(1 / n), real(0.5)
+    share, half, one = real(1 / n), real(0.5), real(1)
     for i in range(N):
-        total = real(0)
+        means, variances = dY[i, :n], dY[i, n:]
         for j in range(n):
             s, error = Y[i, n + j], Y[i, j] - T[i, j]
-            precision = exp(-s)
-            square = error * error * precision
-            total += half * (s + square)
-            dY[i, j] = share * error * precision
-            dY[i, n + j] = share * half * (real(1) - square)
-        J[i] = total * share
-
-
-@kernel(once=arguments)
-def smoothed_cross_entropy(Y, labels, T, number, J, dY):
-    """Cross entropy of targets t′ = (1 − ε) t + ε/n: J = Σ_j t′_j (log Σ exp(y) − y_j); ∂J/∂y = (Σ t′) softmax(y) − t′.
-
-    Szegedy et al., 2016, section 7. `number` is ε. Labels are rows of zeros and a one.
-    """
-    N, n = Y.shape
-    real = Y.dtype.type
-    keep, rest, by_label = real(1 - number), real(number / n), labels.shape[0] > 0
-    for i in range(N):
-        highest, log_sum = softmax(Y[i], dY[i])
-        total, mass = real(0), real(0)
+            variances[j] = exp(-s)  # the precision
+            means[j] = half * (s + error * error * variances[j])
+        J[i] = share * sum_of(means)
         for j in range(n):
-            t = rest + keep * (real(labels[i] == j) if by_label else T[i, j])
-            total += t * (log_sum - (Y[i, j] - highest))
-            mass += t
-        for j in range(n):
-            dY[i, j] = mass * dY[i, j] - (rest + keep * (real(labels[i] == j) if by_label else T[i, j]))
-        J[i] = total
+            error, precision = Y[i, j] - T[i, j], variances[j]
+            means[j] = share * error * precision
+            variances[j] = share * half * (one - error * error * precision)
 
 
 for _code, _loss in (
@@ -144,7 +126,6 @@ for _code, _loss in (
     (QUANTILE, quantile),
     (POISSON, poisson),
     (GAUSSIAN_NLL, gaussian_nll),
-    (SMOOTHED_CROSS_ENTROPY, smoothed_cross_entropy),
 ):
     LOSS_TABLE.add(_code, _loss.kernel)
 

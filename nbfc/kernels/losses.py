@@ -13,8 +13,8 @@ from numba.extending import register_jitable
 
 from nbfc._arrays import Array
 from nbfc.kernels._addresses import Table
-from nbfc.kernels._jit import kernel
-from nbfc.kernels.exponential import exp
+from nbfc.kernels._jit import inlined, kernel
+from nbfc.kernels.exponential import exp, number_in_order, place_in_order
 from nbfc.kernels.layers import INTEGERS, KIND, SOFTMAX_OF_ROWS
 from nbfc.kernels.logarithm import log, log1p
 
@@ -78,19 +78,31 @@ def weigh(weights, J, dY):
             dY[i, j] *= weights[i]
 
 
+@inlined
+def entries(rows):
+    """Return the entries of whole rows as one vector: loops over short rows would be slow."""
+    return rows.reshape(rows.size)
+
+
+@kernel
+def take_means(terms, J):
+    """J⁽ⁱ⁾ ← (1/n) Σ_j terms_ij. Apart from the terms, which no sum then keeps from being computed as vectors."""
+    share = J.dtype.type(1 / terms.shape[1])
+    for i in range(J.shape[0]):
+        J[i] = share * sum_of(terms[i])
+
+
 @kernel(once=arguments)
 def mean_squared_error(Y, labels, T, number, J, dY):
     """J = (1/n) Σ_j (y_j − t_j)²; ∂J/∂y_j = 2 (y_j − t_j) / n."""
-    N, n = Y.shape
-    share = Y.dtype.type(1 / n)
-    two = Y.dtype.type(2)
-    for i in range(N):
-        total = Y.dtype.type(0)
-        for j in range(n):
-            error = Y[i, j] - T[i, j]
-            total += error * error
-            dY[i, j] = two * share * error
-        J[i] = total * share
+    slope = Y.dtype.type(2 / Y.shape[1])
+    y, t, dy = entries(Y), entries(T), entries(dY)
+    for k in range(y.shape[0]):
+        error = y[k] - t[k]
+        dy[k] = error * error
+    take_means(dY, J)
+    for k in range(y.shape[0]):
+        dy[k] = slope * (y[k] - t[k])
 
 
 @kernel
@@ -100,16 +112,32 @@ def softmax(y, p):
     The maximum is taken out of the exponents, so that nothing overflows, and is returned apart, so that a small
     loss is not lost in the rounding of large logits: J = log Σ exp(y − h) − (y_label − h).
     """
-    n = y.shape[0]
-    highest = y[0]
-    for j in range(1, n):
-        highest = max(highest, y[j])
+    n, highest = y.shape[0], highest_of(y)
     for j in range(n):
         p[j] = exp(y[j] - highest)
     total = sum_of(p)
     for j in range(n):
         p[j] /= total
     return highest, log(total)
+
+
+@kernel
+def take_highest(Y, dY):
+    """dY ← y − max y, row by row."""
+    for i in range(Y.shape[0]):
+        highest = highest_of(Y[i])
+        for j in range(Y.shape[1]):
+            dY[i, j] = Y[i, j] - highest
+
+
+@kernel
+def highest_of(y):
+    """Return max y, by integers in the same order: the compiler makes no vectors of a maximum that may be NaN."""
+    highest = place_in_order(y[0])
+    for j in range(1, y.shape[0]):
+        place = place_in_order(y[j])
+        highest = place if place > highest else highest
+    return number_in_order(highest, y[0])
 
 
 @kernel(reassociate=True)
@@ -121,27 +149,53 @@ def sum_of(p):
     return total
 
 
+@kernel(reassociate=True)
+def sum_of_products(t, y):
+    """Return Σ_j t_j y_j."""
+    total = y.dtype.type(0)
+    for j in range(y.shape[0]):
+        total += t[j] * y[j]
+    return total
+
+
 @kernel(once=arguments)
 def cross_entropy(Y, labels, T, number, J, dY):
     """J = Σ_j t_j (log Σ exp(y) − y_j); ∂J/∂y = (Σ t) softmax(y) − t. Y holds logits, T probabilities.
 
-    Of a label t has a one, and zeros: J = log Σ exp(y) − y_label; ∂J/∂y = softmax(y) − e_label.
+    Of a label t has a one, and zeros. Smoothed by `number`, ε, it is (1 − ε) t + ε/n: Szegedy et al., 2016, section 7.
     """
     N, n = Y.shape
+    keep, rest, by_label = Y.dtype.type(1 - number), Y.dtype.type(number / n), labels.shape[0] > 0
+    take_highest(Y, dY)
     for i in range(N):
-        highest, log_sum = softmax(Y[i], dY[i])
-        if labels.shape[0] > 0:
-            J[i] = log_sum - (Y[i, labels[i]] - highest)
-            dY[i, labels[i]] -= Y.dtype.type(1)
-            continue
-        total = Y.dtype.type(0)
-        mass = Y.dtype.type(0)  # Σ t is 1 but for rounding; with it J and its gradient agree to the last bit or two
+        J[i] = keep * (dY[i, labels[i]] if by_label else sum_of_products(T[i], dY[i]))
+        if rest > 0:  # 0 · −∞ would be NaN
+            J[i] += rest * sum_of(dY[i])
+    dy = entries(dY)
+    for k in range(dy.shape[0]):
+        dy[k] = exp(dy[k])
+    for i in range(N):
+        total = sum_of(dY[i])
+        # Σ t is 1 but for rounding: with it J and its gradient agree to the last bit or two.
+        mass = keep * (Y.dtype.type(1) if by_label else sum_of(T[i])) + Y.dtype.type(number)
+        J[i] = mass * log(total) - J[i]
+        scale = mass / total
         for j in range(n):
-            total += T[i, j] * (log_sum - (Y[i, j] - highest))
-            mass += T[i, j]
-        for j in range(n):
-            dY[i, j] = mass * dY[i, j] - T[i, j]
-        J[i] = total
+            dY[i, j] = dY[i, j] * scale - rest
+        if by_label:
+            dY[i, labels[i]] -= keep
+    if not by_label:
+        t = entries(T)
+        for k in range(dy.shape[0]):
+            dy[k] -= keep * t[k]
+
+
+@kernel
+def binary_terms(y, t, terms):
+    """Fill what `binary_cross_entropy` is the mean of."""
+    zero = y.dtype.type(0)
+    for k in range(y.shape[0]):
+        terms[k] = max(y[k], zero) - t[k] * y[k] + log1p(exp(-abs(y[k])))
 
 
 @kernel(once=arguments)
@@ -151,23 +205,20 @@ def binary_cross_entropy(Y, labels, T, number, J, dY):
     Both logarithms are written with e = exp(−|y|), which never overflows:
     J = (1/n) Σ_j max(y, 0) − t y + log(1 + e), and σ(y) is 1/(1 + e) or e/(1 + e).
     """
-    N, n = Y.shape
-    zero, one = Y.dtype.type(0), Y.dtype.type(1)
-    share = Y.dtype.type(1 / n)
-    for i in range(N):
-        total = zero
-        for j in range(n):
-            y, t = Y[i, j], T[i, j]
-            e = exp(-abs(y))
-            total += max(y, zero) - t * y + log1p(e)
-            sigma = (one if y >= zero else e) / (one + e)
-            dY[i, j] = (sigma - t) * share
-        J[i] = total * share
+    zero, one, share = Y.dtype.type(0), Y.dtype.type(1), Y.dtype.type(1 / Y.shape[1])
+    y, t, dy = entries(Y), entries(T), entries(dY)
+    binary_terms(y, t, dy)
+    take_means(dY, J)
+    for k in range(y.shape[0]):
+        e = exp(-abs(y[k]))
+        sigma = (one if y[k] >= zero else e) / (one + e)
+        dy[k] = (sigma - t[k]) * share
 
 
 for _code, _loss in (
     (MEAN_SQUARED_ERROR, mean_squared_error),
     (CROSS_ENTROPY, cross_entropy),
+    (SMOOTHED_CROSS_ENTROPY, cross_entropy),
     (BINARY_CROSS_ENTROPY, binary_cross_entropy),
 ):
     LOSS_TABLE.add(_code, _loss.kernel)
