@@ -3,13 +3,13 @@
 Numba's own are calls into the C library, one number at a time. These are right to 4 units in the last place, in float32
 and in float64, over the whole range: infinities, NaN and subnormal numbers included.
 
-Both write x = n ln 2 + r with a whole n and |r| ≤ (ln 2)/2, so that exp x = 2ⁿ exp r, and sum the Taylor series of
+Both write x, or 2|x|, as n ln 2 + r with a whole n and |r| ≤ (ln 2)/2, so that exp x = 2ⁿ exp r, and sum the series of
 exp r − 1 until its terms are below the rounding. n is found by adding a number so large that only whole numbers can be
 represented near it: NaN needs no special care then, as a conversion to an integer would. (Where sums may be reordered
 that addition would be undone: kernels that call these must not be compiled with ``reassociate``.)
 """
 
-from math import factorial
+from math import factorial, log
 
 import numpy as np
 from llvmlite import ir
@@ -31,13 +31,13 @@ def tanh(x):
 def _exp(x):
     low, high = (-104, 89) if x == types.float32 else (-746, 710)  # beyond: 0 and inf
     real = np.float32 if x == types.float32 else np.float64
-    low, high, half, one = real(low), real(high), real(0.5), real(1)
+    low, high, half, one, shift = real(low), real(high), real(0.5), real(1), _SHIFT[x]
 
     def exp(x):
         below = high if x > high else x
         n, r = split(low if below < low else below)
         first = whole(n * half)  # 2ⁿ in two factors, neither of which is subnormal or infinite
-        return (one + expm1_of_rest(r)) * power_of_two(first) * power_of_two(n - first)
+        return (one + expm1_of_rest(r)) * power_of_two(first + shift) * power_of_two(n - first + shift)
 
     return exp
 
@@ -50,11 +50,11 @@ def expm1(x):
 @overload(expm1, inline="always")
 def _expm1(x):
     """2ⁿ (exp r − 1) + (2ⁿ − 1), in which small x lose nothing."""
-    one = (np.float32 if x == types.float32 else np.float64)(1)
+    one, shift = (np.float32 if x == types.float32 else np.float64)(1), _SHIFT[x]
 
     def expm1(x):
         n, r = split(x)
-        scale = power_of_two(n)
+        scale = power_of_two(n + shift)
         return scale * expm1_of_rest(r) + (scale - one)
 
     return expm1
@@ -62,14 +62,21 @@ def _expm1(x):
 
 @overload(tanh, inline="always")
 def _tanh(x):
-    """With e = exp(2|x|) − 1: tanh |x| = e / (e + 2)."""
+    """With e = exp(2|x|) − 1: tanh |x| = e / (e + 2).
+
+    In powers of two, 2|x| / ln 2 = n + r: that this quotient is rounded matters least where it is largest.
+    """
     high = 10 if x == types.float32 else 20  # beyond: 1, but for less than half a unit in the last place
     real = np.float32 if x == types.float32 else np.float64
-    high, two = real(high), real(2)
+    high, per_two, one, two, shift = real(high), real(2 / log(2)), real(1), real(2), _SHIFT[x]
 
     def tanh(x):
         size = abs(x)
-        e = expm1(two * (high if size > high else size))
+        size = high if size > high else size
+        shifted = size * per_two + shift
+        n = shifted - shift
+        scale = power_of_two(shifted)
+        e = scale * power_less_one(size * per_two - n) + (scale - one)
         return copysign(e / (e + two), x)
 
     return tanh
@@ -119,36 +126,40 @@ LN2 = {
 _SHIFT = {types.float32: np.float32(1.5 * 2**23), types.float64: np.float64(1.5 * 2**52)}
 
 
+def _make_series(rate):
+    """Return what gives exp(rate · r) − 1 = rate · r + (rate · r)²/2! + …, for |rate · r| ≤ (ln 2)/2."""
+
+    @intrinsic
+    def series(typingctx, r):
+        def codegen(context, builder, signature, args):
+            (r,) = args
+            kind = ir.FunctionType(r.type, [r.type] * 3)
+            multiply_add = builder.module.declare_intrinsic("llvm.fmuladd", [r.type], kind)
+            degree = 7 if signature.args[0] == types.float32 else 13
+            total = r.type(rate**degree / factorial(degree))
+            for k in range(degree - 1, 0, -1):
+                total = builder.call(multiply_add, [total, r, r.type(rate**k / factorial(k))])
+            return builder.fmul(total, r)
+
+        return r(r), codegen
+
+    return series
+
+
+expm1_of_rest, power_less_one = _make_series(1), _make_series(log(2))
+
+
 @intrinsic
-def expm1_of_rest(typingctx, r):
-    """Return exp r − 1 = r + r²/2! + r³/3! + …, for |r| ≤ (ln 2)/2."""
-
-    def codegen(context, builder, signature, args):
-        (r,) = args
-        narrow = signature.args[0] == types.float32
-        kind = ir.FunctionType(r.type, [r.type] * 3)
-        multiply_add = builder.module.declare_intrinsic("llvm.fmuladd", [r.type], kind)
-        degree = 7 if narrow else 13
-        total = r.type(1 / factorial(degree))
-        for k in range(degree - 1, 0, -1):
-            total = builder.call(multiply_add, [total, r, r.type(1 / factorial(k))])
-        return builder.fmul(total, r)
-
-    return r(r), codegen
-
-
-@intrinsic
-def power_of_two(typingctx, n):
-    """Return 2ⁿ for a whole number n, at least that of the smallest normal number, by making its bits."""
+def power_of_two(typingctx, shifted):
+    """Return 2ⁿ for n + `_SHIFT`, n whole and at least that of the smallest normal number, by making its bits."""
 
     def codegen(context, builder, signature, args):
         bits, significand, bias = (32, 23, 127) if signature.args[0] == types.float32 else (64, 52, 1023)
-        integer, kind = ir.IntType(bits), args[0].type
-        shifted = builder.bitcast(builder.fadd(args[0], kind(float(_SHIFT[signature.args[0]]))), integer)
-        exponent = builder.add(builder.shl(shifted, integer(significand)), integer(bias << significand))
-        return builder.bitcast(exponent, kind)
+        integer = ir.IntType(bits)
+        n = builder.shl(builder.bitcast(args[0], integer), integer(significand))
+        return builder.bitcast(builder.add(n, integer(bias << significand)), args[0].type)
 
-    return n(n), codegen
+    return shifted(shifted), codegen
 
 
 @intrinsic
