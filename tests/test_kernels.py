@@ -113,10 +113,22 @@ def test_few_rows_have_the_bits_they_have_among_many(m, n, dtype, threads):
     Y = kernels.forward(d["X"], d["W"], d["b"], "relu")
     for count in (0, 2):
         threads(count)
-        for N in (1, 2, 4, 5, 9):
+        for N in (1, 2, 4, 5, 9, 11, 12, 16, 31):
             for start in (0, 40 - N):
                 rows = slice(start, start + N)
                 assert np.array_equal(kernels.forward(d["X"][rows], d["W"], d["b"], "relu"), Y[rows])
+
+
+@pytest.mark.parametrize("N", [3, 20, 32, 33])
+def test_some_inputs_have_the_weight_gradients_bits_they_have_among_many(N, dtype, threads):
+    """Of more rows than are taken at a time, and a last few."""
+    d = data(N, 269, 700, dtype, 3)
+    threads(0)
+    dW = kernels.weight_gradient(d["X"], d["dY"])
+    for count in (0, 2):
+        threads(count)
+        for inputs in (slice(0, 9), slice(100, 117), slice(256, 269)):
+            assert np.array_equal(kernels.weight_gradient(d["X"][:, inputs], d["dY"]), dW[inputs])
 
 
 @pytest.mark.parametrize("terms", [3, 31])

@@ -228,9 +228,11 @@ def test_a_logit_that_is_no_number_is_seen_in_its_samples_loss_alone(dtype, wher
 
 def test_a_logit_of_minus_infinity_is_an_impossible_class(dtype):
     """As from a mask over the classes."""
-    J, dY = losses.per_sample("cross_entropy", np.array([[-np.inf, -3, -3]], dtype), np.array([1]))
-    np.testing.assert_allclose(J, np.log(2), rtol=1e-6)
-    np.testing.assert_allclose(dY, [[0, -0.5, 0.5]], rtol=1e-6)
+    for y in (np.array([1]), np.array([[0, 1, 0]])):
+        J, dY = losses.per_sample("cross_entropy", np.array([[-np.inf, -3, -3]], dtype), y)
+        np.testing.assert_allclose(J, np.log(2), rtol=1e-6)
+        np.testing.assert_allclose(dY, [[0, -0.5, 0.5]], rtol=1e-6)
+        assert losses.per_sample(losses.CrossEntropy(0.1), np.array([[-np.inf, -3, -3]], dtype), y)[0] == np.inf
 
 
 def test_a_small_cross_entropy_is_not_lost_in_large_logits():

@@ -15,7 +15,8 @@ from nbfc import kernels
 from nbfc.kernels._jit import MOST_THREADS
 from nbfc.kernels.workspace import ROWS
 rng = np.random.default_rng(0)
-shapes = [(1, 5, 300), (5, 3, 2), (9, 300, 1), (33, 70, 3), (33, 17, 49), (40, 600, 7), (7, 530, 520), (70, 40, 530)]
+shapes = [(1, 5, 300), (5, 3, 2), (9, 300, 1), (33, 70, 3), (33, 17, 49), (40, 600, 7), (7, 530, 520), (20, 600, 530)]
+shapes += [(70, 40, 530)]
 for dtype in ("float32", "float64"):
     for N, m, n in shapes:
         X, W, b, dY = (rng.standard_normal(shape).astype(dtype) for shape in ((N, m), (m, n), n, (N, n)))
@@ -42,7 +43,7 @@ panels = panel.multiply_whole_panel, panel.multiply_ragged_panel
 for function in (*panels, panel.multiply_row, panel.multiply_columns, few.multiply_by_few_columns):
     dispatcher = function.kernel.dispatcher
     dispatcher.recompile()  # of code from the disk nothing can be seen
-    print(dispatcher.inspect_asm(function.kernel.signatures[float32].args))
+    print(dispatcher.inspect_asm(function.kernel.signature(float32).args))
 """
 )
 

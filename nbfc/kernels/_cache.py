@@ -61,7 +61,7 @@ class _Kept(FunctionCache):
         """Save compiled code, but for what is there for compiling it into others where there are none.
 
         That is two thirds of the file, and to read it takes a third of the time to load a kernel. Left is the name, by
-        which Numba knows that the code is there.
+        which Numba knows that the code is there. (From here on this process has no such copy either.)
         """
         if self._is_alone:
             name = data.fndesc.llvm_func_name

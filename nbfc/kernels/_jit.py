@@ -85,7 +85,7 @@ def kernel(
     njit: Any = numba.njit
     dispatcher = njit(function, **options)
     if entry or parallel or once:
-        dispatcher._cache = KernelCache(function, JOBS.missed, is_alone=once is not None)
+        dispatcher._cache = KernelCache(function, JOBS.missed, is_alone=not (entry or parallel))
     return dispatcher if once is None else by_address(dispatcher, once)
 
 

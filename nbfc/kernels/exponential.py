@@ -3,10 +3,11 @@
 Numba's own are calls into the C library, one number at a time. These are right to 4 units in the last place, in float32
 and in float64, over the whole range: infinities, NaN and subnormal numbers included.
 
-Both write x, or 2|x|, as n ln 2 + r with a whole n and |r| ≤ (ln 2)/2, so that exp x = 2ⁿ exp r, and sum the series of
-exp r − 1 until its terms are below the rounding. n is found by adding a number so large that only whole numbers can be
-represented near it: NaN needs no special care then, as a conversion to an integer would. (Where sums may be reordered
-that addition would be undone: kernels that call these must not be compiled with ``reassociate``.)
+They write x = n ln 2 + r with a whole n and |r| ≤ (ln 2)/2, so that exp x = 2ⁿ exp r (tanh has powers of two instead),
+and sum the Taylor series of exp r − 1 until its terms are below the rounding. n is found by adding a number so large
+that only whole numbers can be represented near it: NaN needs no special care then, as a conversion to an integer would.
+(Where sums may be reordered that addition would be undone: kernels that call these must not be compiled with
+``reassociate``.)
 """
 
 from math import factorial, log
@@ -137,9 +138,10 @@ def _make_series(rate):
             multiply_add = builder.module.declare_intrinsic("llvm.fmuladd", [r.type], kind)
             degree = 7 if signature.args[0] == types.float32 else 13
             total = r.type(rate**degree / factorial(degree))
-            for k in range(degree - 1, 0, -1):
+            for k in range(degree - 1, 1, -1):
                 total = builder.call(multiply_add, [total, r, r.type(rate**k / factorial(k))])
-            return builder.fmul(total, r)
+            beyond = builder.fmul(total, builder.fmul(r, r))  # apart: the sum is then rounded but once
+            return builder.call(multiply_add, [r, r.type(rate), beyond])
 
         return r(r), codegen
 
@@ -176,7 +178,7 @@ def copysign(typingctx, size, sign):
 
 @intrinsic
 def place_in_order(typingctx, x):
-    """Return an integer of as many bits, by which numbers are in the same order; those of NaN are beyond infinity's."""
+    """Return an integer of as many bits, by which numbers are in the same order; NaN is beyond ∞, or beyond −∞."""
     integer = types.int32 if x == types.float32 else types.int64
 
     def codegen(context, builder, signature, args):

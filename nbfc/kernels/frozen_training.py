@@ -46,7 +46,6 @@ from nbfc.kernels.losses import (
     CROSS_ENTROPY,
     GAUSSIAN_NLL,
     LOSS_TABLE,
-    SMOOTHED_CROSS_ENTROPY,
     Objective,
     depth_for,
     first_invalid,
@@ -136,7 +135,7 @@ def work_size(net, x, labels, targets, weights, loss, number):
     if x.rows == 0:
         return -NO_SAMPLES
     by_label = labels.address != 0
-    if by_label and loss not in (CROSS_ENTROPY, SMOOTHED_CROSS_ENTROPY):
+    if by_label and loss != CROSS_ENTROPY:
         return -NOT_FOR_LABELS
     if not (is_like(labels, 1, x.rows) if by_label else is_like(targets, x.rows, columns_of_targets(loss, n_out))):
         return -TARGET_SHAPE

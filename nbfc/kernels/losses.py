@@ -18,9 +18,9 @@ from nbfc.kernels.exponential import exp, number_in_order, place_in_order
 from nbfc.kernels.layers import INTEGERS, KIND, SOFTMAX_OF_ROWS
 from nbfc.kernels.logarithm import log, log1p
 
-# Pickled states hold these numbers; 1 was a loss once.
+# Pickled states hold these numbers; 1 and 9 were losses once.
 MEAN_SQUARED_ERROR, CROSS_ENTROPY, BINARY_CROSS_ENTROPY = 0, 2, 3
-MEAN_ABSOLUTE_ERROR, HUBER, QUANTILE, POISSON, GAUSSIAN_NLL, SMOOTHED_CROSS_ENTROPY = range(4, 10)
+MEAN_ABSOLUTE_ERROR, HUBER, QUANTILE, POISSON, GAUSSIAN_NLL = range(4, 9)
 OWN = 10  # from here on: users' own
 
 
@@ -55,8 +55,7 @@ def depth_for(layers: Array, loss: int) -> int:
 
     It takes that by itself, of the logits before, without what exp would lose.
     """
-    by_logits = loss in (CROSS_ENTROPY, SMOOTHED_CROSS_ENTROPY)
-    return len(layers) - 1 if by_logits and layers[-1, KIND] == SOFTMAX_OF_ROWS else len(layers)
+    return len(layers) - 1 if loss == CROSS_ENTROPY and layers[-1, KIND] == SOFTMAX_OF_ROWS else len(layers)
 
 
 LOSS_TABLE = Table("losses", arguments)
@@ -132,7 +131,10 @@ def take_highest(Y, dY):
 
 @kernel
 def highest_of(y):
-    """Return max y, by integers in the same order: the compiler makes no vectors of a maximum that may be NaN."""
+    """Return max y, by integers in the same order: the compiler makes no vectors of a maximum of floats.
+
+    NaN may be the largest or the least. The sum of exponentials is NaN either way.
+    """
     highest = place_in_order(y[0])
     for j in range(1, y.shape[0]):
         place = place_in_order(y[j])
@@ -151,10 +153,10 @@ def sum_of(p):
 
 @kernel(reassociate=True)
 def sum_of_products(t, y):
-    """Return Σ_j t_j y_j."""
-    total = y.dtype.type(0)
+    """Return Σ_j t_j y_j, where 0 · −∞ is 0."""
+    total, zero = y.dtype.type(0), y.dtype.type(0)
     for j in range(y.shape[0]):
-        total += t[j] * y[j]
+        total += t[j] * y[j] if t[j] != zero else zero
     return total
 
 
@@ -169,7 +171,7 @@ def cross_entropy(Y, labels, T, number, J, dY):
     take_highest(Y, dY)
     for i in range(N):
         J[i] = keep * (dY[i, labels[i]] if by_label else sum_of_products(T[i], dY[i]))
-        if rest > 0:  # 0 · −∞ would be NaN
+        if rest > 0:  # as above
             J[i] += rest * sum_of(dY[i])
     dy = entries(dY)
     for k in range(dy.shape[0]):
@@ -218,7 +220,6 @@ def binary_cross_entropy(Y, labels, T, number, J, dY):
 for _code, _loss in (
     (MEAN_SQUARED_ERROR, mean_squared_error),
     (CROSS_ENTROPY, cross_entropy),
-    (SMOOTHED_CROSS_ENTROPY, cross_entropy),
     (BINARY_CROSS_ENTROPY, binary_cross_entropy),
 ):
     LOSS_TABLE.add(_code, _loss.kernel)
@@ -230,7 +231,7 @@ def first_invalid(loss, labels, T, n):
     for i in range(labels.shape[0]):
         if labels[i] < 0 or labels[i] >= n:
             return i
-    if loss not in (CROSS_ENTROPY, BINARY_CROSS_ENTROPY, SMOOTHED_CROSS_ENTROPY):
+    if loss not in (CROSS_ENTROPY, BINARY_CROSS_ENTROPY):
         return -1
     for i in range(T.shape[0]):
         mass = 0.0

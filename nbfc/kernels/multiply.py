@@ -24,7 +24,7 @@ ROWS_OF_BLOCK = 256
 SOME_ROWS = 16  # whole lines of a column
 # Copies are made of a B that is far (see ``panel``), or that a second-level cache would not hold.
 LARGE_B = 2**19  # bytes
-# Of a far B few rows of A take so many rows at a time, copied or, by fewer yet, where they lie.
+# Of a far B so many rows at a time are copied for few rows of A, and so many read where they lie for fewer yet.
 DEPTH_FOR_FEW, SIDE_BY_SIDE = 64, 32
 # With few registers a tile needs a row of B so soon after the last one that a first-level cache should hold the panel.
 LARGE_B_FOR_FEW, LONG_ENOUGH = 2**16, 128

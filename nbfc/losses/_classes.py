@@ -155,16 +155,11 @@ class CrossEntropy(Loss):
         If it is no such number.
     """
 
-    name, takes = "cross_entropy", "logits"
+    name, code, takes = "cross_entropy", kernels.CROSS_ENTROPY, "logits"
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         real_number("label_smoothing", self.label_smoothing, least=0, below=1)
-
-    @property
-    def code(self) -> int:  # type: ignore[override]
-        """The kernels' code."""
-        return kernels.SMOOTHED_CROSS_ENTROPY if self.label_smoothing else kernels.CROSS_ENTROPY
 
     @property
     def number(self) -> float:
