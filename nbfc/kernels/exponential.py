@@ -10,6 +10,7 @@ that only whole numbers can be represented near it: NaN needs no special care th
 ``reassociate``.)
 """
 
+from functools import reduce
 from math import factorial, log
 
 import numpy as np
@@ -36,9 +37,10 @@ def _exp(x):
 
     def exp(x):
         below = high if x > high else x
-        n, r = split(low if below < low else below)
-        first = whole(n * half)  # 2ⁿ in two factors, neither of which is subnormal or infinite
-        return (one + expm1_of_rest(r)) * power_of_two(first + shift) * power_of_two(n - first + shift)
+        _, n, r = split(low if below < low else below)
+        shifted = n * half + shift  # 2ⁿ in two factors, neither of which is subnormal or infinite
+        first = shifted - shift
+        return (one + expm1_of_rest(r)) * power_of_two(shifted) * power_of_two(n - first + shift)
 
     return exp
 
@@ -51,11 +53,11 @@ def expm1(x):
 @overload(expm1, inline="always")
 def _expm1(x):
     """2ⁿ (exp r − 1) + (2ⁿ − 1), in which small x lose nothing."""
-    one, shift = (np.float32 if x == types.float32 else np.float64)(1), _SHIFT[x]
+    one = (np.float32 if x == types.float32 else np.float64)(1)
 
     def expm1(x):
-        n, r = split(x)
-        scale = power_of_two(n + shift)
+        shifted, _, r = split(x)
+        scale = power_of_two(shifted)
         return scale * expm1_of_rest(r) + (scale - one)
 
     return expm1
@@ -87,7 +89,7 @@ def _tanh(x):
 
 
 def split(x):
-    """Return n and r of x = n ln 2 + r."""
+    """Return n + `_SHIFT`, n and r of x = n ln 2 + r."""
     raise NotImplementedError
 
 
@@ -95,27 +97,14 @@ def split(x):
 def _split(x):
     real = np.float32 if x == types.float32 else np.float64
     per_ln2, ln2_high, ln2_low = (real(number) for number in (1.4426950408889634, *LN2[x]))
-
-    def split(x):
-        n = whole(x * per_ln2)
-        return n, (x - n * ln2_high) - n * ln2_low
-
-    return split
-
-
-def whole(x):
-    """Return the whole number nearest to x."""
-    raise NotImplementedError
-
-
-@overload(whole, inline="always")
-def _whole(x):
     shift = _SHIFT[x]
 
-    def whole(x):
-        return (x + shift) - shift
+    def split(x):
+        shifted = x * per_ln2 + shift
+        n = shifted - shift
+        return shifted, n, (x - n * ln2_high) - n * ln2_low
 
-    return whole
+    return split
 
 
 # ln 2 in two numbers, of which the first is short: its product with any whole number that occurs is exact
@@ -127,6 +116,18 @@ LN2 = {
 _SHIFT = {types.float32: np.float32(1.5 * 2**23), types.float64: np.float64(1.5 * 2**52)}
 
 
+def multiply_add(builder, x, y, z):
+    """Write x · y + z, rounded once where the CPU can."""
+    function = builder.module.declare_intrinsic("llvm.fmuladd", [x.type], ir.FunctionType(x.type, [x.type] * 3))
+    return builder.call(function, [x, y, z])
+
+
+def polynomial(builder, x, coefficients):
+    """Write a polynomial by Horner's rule; the coefficient of the highest power comes first."""
+    first, *others = (x.type(number) for number in coefficients)
+    return reduce(lambda total, number: multiply_add(builder, total, x, number), others, first)
+
+
 def _make_series(rate):
     """Return what gives exp(rate · r) − 1 = rate · r + (rate · r)²/2! + …, for |rate · r| ≤ (ln 2)/2."""
 
@@ -134,14 +135,10 @@ def _make_series(rate):
     def series(typingctx, r):
         def codegen(context, builder, signature, args):
             (r,) = args
-            kind = ir.FunctionType(r.type, [r.type] * 3)
-            multiply_add = builder.module.declare_intrinsic("llvm.fmuladd", [r.type], kind)
             degree = 7 if signature.args[0] == types.float32 else 13
-            total = r.type(rate**degree / factorial(degree))
-            for k in range(degree - 1, 1, -1):
-                total = builder.call(multiply_add, [total, r, r.type(rate**k / factorial(k))])
+            total = polynomial(builder, r, [rate**k / factorial(k) for k in range(degree, 1, -1)])
             beyond = builder.fmul(total, builder.fmul(r, r))  # apart: the sum is then rounded but once
-            return builder.call(multiply_add, [r, r.type(rate), beyond])
+            return multiply_add(builder, r, r.type(rate), beyond)
 
         return r(r), codegen
 

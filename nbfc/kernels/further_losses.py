@@ -92,7 +92,7 @@ def poisson(Y, labels, T, number, J, dY):
 
 @kernel
 def poisson_terms(y, t, terms):
-    """Fill what `poisson` is the mean of."""
+    """Fill what `poisson` is the mean of (here, as Numba warns of an exp beside another)."""
     zero = y.dtype.type(0)
     for k in range(y.shape[0]):
         terms[k] = exp(y[k]) - t[k] - (t[k] * (y[k] - log(t[k])) if t[k] > zero else zero)

@@ -10,7 +10,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
-from nbfc.kernels.exponential import LN2
+from nbfc.kernels.exponential import LN2, polynomial
 
 
 def log(x):
@@ -84,13 +84,8 @@ def _make_artanh_twice(lasts):
     def artanh_twice(typingctx, s):
         def codegen(context, builder, signature, args):
             (s,) = args
-            kind = ir.FunctionType(s.type, [s.type] * 3)
-            multiply_add = builder.module.declare_intrinsic("llvm.fmuladd", [s.type], kind)
-            last = lasts[signature.args[0]]
             square = builder.fmul(s, s)
-            total = s.type(2 / last)
-            for k in range(last - 2, 1, -2):
-                total = builder.call(multiply_add, [total, square, s.type(2 / k)])
+            total = polynomial(builder, square, [2 / k for k in range(lasts[signature.args[0]], 1, -2)])
             cube = builder.fmul(builder.fmul(square, s), total)
             return builder.fadd(builder.fmul(s, s.type(2.0)), cube)
 

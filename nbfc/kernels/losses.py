@@ -105,24 +105,8 @@ def mean_squared_error(Y, labels, T, number, J, dY):
 
 
 @kernel
-def softmax(y, p):
-    """p_j = exp(y_j) / Σ exp(y), for one row; return h = max y and log Σ exp(y − h), whose sum is log Σ exp(y).
-
-    The maximum is taken out of the exponents, so that nothing overflows, and is returned apart, so that a small
-    loss is not lost in the rounding of large logits: J = log Σ exp(y − h) − (y_label − h).
-    """
-    n, highest = y.shape[0], highest_of(y)
-    for j in range(n):
-        p[j] = exp(y[j] - highest)
-    total = sum_of(p)
-    for j in range(n):
-        p[j] /= total
-    return highest, log(total)
-
-
-@kernel
-def take_highest(Y, dY):
-    """dY ← y − max y, row by row."""
+def subtract_highest(Y, dY):
+    """dY ← y − max y, row by row: of this exp does not overflow, and a small loss is not lost in large logits."""
     for i in range(Y.shape[0]):
         highest = highest_of(Y[i])
         for j in range(Y.shape[1]):
@@ -152,8 +136,8 @@ def sum_of(p):
 
 
 @kernel(reassociate=True)
-def sum_of_products(t, y):
-    """Return Σ_j t_j y_j, where 0 · −∞ is 0."""
+def mean_under(t, y):
+    """Return Σ_j t_j y_j, for probabilities t; what has none counts nothing, though y be −∞ there."""
     total, zero = y.dtype.type(0), y.dtype.type(0)
     for j in range(y.shape[0]):
         total += t[j] * y[j] if t[j] != zero else zero
@@ -168,10 +152,10 @@ def cross_entropy(Y, labels, T, number, J, dY):
     """
     N, n = Y.shape
     keep, rest, by_label = Y.dtype.type(1 - number), Y.dtype.type(number / n), labels.shape[0] > 0
-    take_highest(Y, dY)
+    subtract_highest(Y, dY)
     for i in range(N):
-        J[i] = keep * (dY[i, labels[i]] if by_label else sum_of_products(T[i], dY[i]))
-        if rest > 0:  # as above
+        J[i] = keep * (dY[i, labels[i]] if by_label else mean_under(T[i], dY[i]))
+        if rest > 0:  # or 0 · −∞ would be NaN
             J[i] += rest * sum_of(dY[i])
     dy = entries(dY)
     for k in range(dy.shape[0]):
@@ -194,7 +178,7 @@ def cross_entropy(Y, labels, T, number, J, dY):
 
 @kernel
 def binary_terms(y, t, terms):
-    """Fill what `binary_cross_entropy` is the mean of."""
+    """Fill what `binary_cross_entropy` is the mean of (here, as Numba warns of an exp beside another)."""
     zero = y.dtype.type(0)
     for k in range(y.shape[0]):
         terms[k] = max(y[k], zero) - t[k] * y[k] + log1p(exp(-abs(y[k])))

@@ -18,8 +18,9 @@ from typing import Any
 from nbfc._arrays import Array
 from nbfc.kernels._addresses import Table
 from nbfc.kernels._jit import kernel
+from nbfc.kernels.exponential import exp
 from nbfc.kernels.layers import DENSE, KIND, NORMALIZE, SOFTMAX_OF_ROWS, bias, weights
-from nbfc.kernels.losses import softmax
+from nbfc.kernels.losses import subtract_highest, sum_of
 from nbfc.kernels.memory import address_of, size_of
 from nbfc.kernels.normal_row import along_row, back_row, normalize_row
 from nbfc.kernels.workspace import outputs, slopes
@@ -126,8 +127,14 @@ def gradient_of_gains(X, Y, W, b, S, given, result):
 @kernel(once=arguments)
 def softmax_forward(X, Y, W, b, S, given, result):
     """y_j = exp x_j / Σ_k exp x_k."""
+    subtract_highest(X, Y)
     for i in range(X.shape[0]):
-        softmax(X[i], Y[i])
+        y = Y[i]
+        for j in range(y.shape[0]):
+            y[j] = exp(y[j])
+        total = sum_of(y)
+        for j in range(y.shape[0]):
+            y[j] /= total
 
 
 @kernel(once=arguments)
