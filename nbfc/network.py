@@ -23,6 +23,7 @@ from nbfc.losses import Custom, Loss, check_targets
 from nbfc.parameters import Parametrized
 
 _ALL = np.empty(0, np.int64)  # rows, where no others are named
+_predict_serially = prediction.predict.serial
 
 
 class MLP(Parametrized, Differentiable):
@@ -215,7 +216,7 @@ class MLP(Parametrized, Differentiable):
             most, work = prediction.memory(self._layers, N, self._dtype)
         load = self._load_of_row * (N if N > 4 else 4)
         if load < _jit.SERIAL_BELOW:  # as `launch` does, in a tenth of the time less for one row
-            prediction.predict(X, self._layers, self._parameters, work, Y, 1)
+            _predict_serially(X, self._layers, self._parameters, work, Y, 1)
         else:
             launch(prediction.predict, load, X, self._layers, self._parameters, work, Y)
         self._idle.append((most, work))

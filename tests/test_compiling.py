@@ -119,6 +119,43 @@ def test_it_stays_while_something_is_compiled_and_ends_when_nothing_is(line, mon
     assert line.jobs._second.is_idle
 
 
+def test_what_python_calls_is_compiled_before_all_that_it_calls_and_returned_after(line):
+    def compiler(name):
+        line.jobs.add(line.kernels[name])
+        line.jobs.finish()  # as compiled code does that finds a call
+        assert not line.kernels[name].runs
+        return "code"
+
+    assert line.jobs.compile(compiler, "a") == "code"
+    assert all(kernel.is_published and kernel.runs == 1 for kernel in line.kernels.values())
+    assert line.jobs.compile(lambda: "no calls") == "no calls"
+
+
+def test_the_second_process_works_while_what_python_calls_is_compiled(line):
+    line.second(SECONDS["works"])
+
+    def compiler():
+        line.jobs.add(line.kernels["a"])
+        end = time.monotonic() + 60
+        while len(line.taken) < 7 and time.monotonic() < end:
+            time.sleep(0.01)
+
+    line.jobs.compile(compiler)
+    assert sorted(line.taken) == list("abcdefg")
+    assert all(kernel.is_published for kernel in line.kernels.values())
+
+
+def test_after_an_error_in_what_python_calls_the_rest_is_done_when_next_asked_for(line):
+    def compiler():
+        line.jobs.add(line.kernels["a"])
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        line.jobs.compile(compiler)
+    assert not line.kernels["a"].runs
+    finish(line)
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 def test_after_an_error_the_rest_is_done_when_next_asked_for(line, error):
     line.kernels["e"].error = error
@@ -160,7 +197,7 @@ def test_a_users_function_is_not_for_the_second_process(line):
         kernel.is_shared = False
     line.second(SECONDS["works"])
     finish_slowly(line)
-    assert not line.taken
+    assert not line.taken and line.jobs._second is None
 
 
 FORKED = """
@@ -228,6 +265,23 @@ def test_files_of_two_types_have_two_names_whoever_writes_them(python, tmp_path)
         names[activation] = {path.name for path in cache.rglob("*values*.nbc")}
         assert len(names[activation]) == 1
     assert names["gelu"] != names["silu"]
+
+
+SMALL = """
+import numba, numpy as np, nbfc
+from nbfc.kernels import prediction, step
+net, X, y = nbfc.MLP([4, 8, 3], seed=0), np.ones((20, 4), "f"), np.arange(20) % 3
+nbfc.fit(net, X, y, loss="cross_entropy", optimizer="sgd", epochs=1, batch_size=10, validation=(X, y))
+net.loss_and_gradient(X, y, "cross_entropy")
+net.predict(X)
+assert step.train_step.serial.signatures and prediction.predict.serial.signatures
+assert not step.train_step.signatures and not prediction.predict.signatures
+assert not numba.np.ufunc.parallel._is_initialized
+"""
+
+
+def test_small_networks_compile_no_parallel_code_and_start_no_threads(python):
+    python(SMALL)
 
 
 COLD = """

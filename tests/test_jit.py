@@ -21,7 +21,7 @@ with warnings.catch_warnings(record=True) as caught:
     from nbfc.kernels import dense
     print(nbfc.kernels.bias_gradient(np.ones((4, 1)))[0])
     nbfc.kernels.forward(np.ones((4, 1)), [[1.0]], [1.0])
-stats = dense.bias_gradient.stats
+stats = dense.bias_gradient.serial.stats
 print("compiled" if stats.cache_misses else "loaded")
 print(len(caught), *(str(warning.message) for warning in caught))
 assert nbfc.__file__.startswith(FOLDER), nbfc.__file__
@@ -53,6 +53,28 @@ def test_the_second_process_loads_what_the_first_compiled(copied):
     _, run = copied
     assert run() == (1.0, "compiled", "0")
     assert run() == (1.0, "loaded", "0")
+
+
+FORMS = """
+import numba.np.ufunc.parallel, numpy as np, nbfc
+from nbfc.kernels import _jit, dense
+_jit.SERIAL_BELOW = LIMIT
+print(nbfc.kernels.bias_gradient(np.ones((4, 1)))[0])
+for form in (dense.bias_gradient, dense.bias_gradient.serial):
+    print(len(form.signatures), sum(form.stats.cache_hits.values()))
+print(numba.np.ufunc.parallel._is_initialized)
+"""
+
+
+def test_the_two_forms_of_a_kernel_are_kept_apart_on_disk(python, tmp_path):
+    """The parallel one starts threads when it is loaded, and the serial one never does."""
+    for hits in (0, 1):
+        for limit, expected in (
+            ("0", f"1.0 1 {hits} 0 0 True"),
+            ("float('inf')", f"1.0 0 0 1 {hits} False"),
+        ):
+            output = python(f"LIMIT = {limit}\n{FORMS}", NUMBA_CACHE_DIR=str(tmp_path), NUMBA_NUM_THREADS="2")
+            assert output.split() == expected.split()
 
 
 def test_an_edited_kernel_is_compiled_anew(copied):
@@ -139,6 +161,7 @@ kernels = [value for name, module in list(sys.modules.items()) if name.startswit
            for value in vars(module).values() if isinstance(value, Dispatcher)]
 from nbfc.kernels._addresses import _kernels
 kernels += [job.kernel.dispatcher for job in _kernels.values()]
+kernels += [kernel.serial for kernel in kernels if hasattr(kernel, "serial")]
 assert len(kernels) > 50
 assert not any(kernel.signatures for kernel in kernels)
 assert not numba.np.ufunc.parallel._is_initialized

@@ -44,18 +44,18 @@ class _Kept(FunctionCache):
     well, so an edit (or an upgrade) of *their* files would leave stale code in use.
     """
 
-    def __init__(self, function: Callable[..., Any], is_alone: bool) -> None:
+    def __init__(self, function: Callable[..., Any], form: str, is_alone: bool) -> None:
         super().__init__(function)
-        self._is_alone = is_alone
+        self._form, self._is_alone = form, is_alone
         stamp = self._cache_file._source_stamp, STAMP
         self._cache_file = _Files(self._cache_path, self._impl.filename_base, stamp)
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
-        """Tell functions that stand at one place apart by their names.
+        """Tell functions that stand at one place apart by their names, and two forms of one function.
 
         Numba would pickle what they close over, and what it has compiled pickles differently in each process.
         """
-        return sig, codegen.magic_tuple(), (self._py_func.__qualname__, self._py_func.__name__)
+        return sig, codegen.magic_tuple(), (self._py_func.__qualname__, self._py_func.__name__, self._form)
 
     def _save_overload(self, sig: Any, data: Any) -> None:
         """Save compiled code, but for what is there for compiling it into others where there are none.
@@ -73,16 +73,19 @@ class KernelCache(_Cache):
     """The cache of a function, made safe and opened when it is first wanted: few of all kernels ever are.
 
     Where Numba raises on a damaged or unwritable file, this compiles anew and says so once. `missed` is called before a
-    function is compiled. One that `is_alone` is never compiled into others.
+    function is compiled. Two caches of one function have different forms. One that `is_alone` is never compiled into
+    others.
     """
 
-    def __init__(self, function: Callable[..., Any], missed: Callable[[], None], is_alone: bool = False) -> None:
-        self._function, self._missed, self._is_alone = function, missed, is_alone
+    def __init__(
+        self, function: Callable[..., Any], missed: Callable[[], None], form: str = "", is_alone: bool = False
+    ) -> None:
+        self._function, self._missed, self._form, self._is_alone = function, missed, form, is_alone
 
     @cached_property
     def _kept(self) -> Any:
         try:
-            return _Kept(self._function, self._is_alone)
+            return _Kept(self._function, self._form, self._is_alone)
         except (OSError, RuntimeError) as error:  # RuntimeError: Numba found no folder that it may write to
             _warn_once(f"no compiled code is kept on disk, so each process compiles anew ({error})")
             return NullCache()

@@ -1,9 +1,10 @@
 """What is left to compile, and a second process that compiles a part of it.
 
 To compile a kernel takes the types of those that it calls by address (see ``_addresses``), but not their code. So they
-wait in a line. Numba and LLVM compile one function at a time in a process; where there is a second core, another
-process therefore takes some from the line, and puts what it makes into the cache on disk, from where it is loaded here.
-That process is a help and no more: what it does not do, for whatever reason, is done here.
+wait in a line, until what Python calls is compiled itself. Numba and LLVM compile one function at a time in a process;
+where there is a second core, another process therefore takes some from the line, and puts what it makes into the cache
+on disk, from where it is loaded here. That process is a help and no more: what it does not do, for whatever reason, is
+done here.
 """
 
 import atexit
@@ -15,6 +16,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -77,15 +79,25 @@ class Jobs:
 
     def finish(self) -> None:
         """Do all jobs, and all that turn up in doing them, unless it is one of these that asks for it."""
-        if not self.unfinished:
-            return
+        if self.unfinished:
+            self._work(lambda: None, is_cold=False)
+
+    def compile(self, compiler: Callable[..., Any], *args: Any) -> Any:
+        """Compile what Python calls, and only then all that it calls, which a second process has begun meanwhile."""
+        return self._work(partial(compiler, *args), is_cold=True)
+
+    def _work(self, first: Callable[[], Any], is_cold: bool) -> Any:
         with global_compiler_lock:
             if self._at_work:
-                return
-            self._at_work = True
+                return first()
+            self._at_work, self._is_cold = True, is_cold
             try:
+                with self._changed:
+                    self._get_help()
                 with _no_garbage_collection():
+                    result = first()
                     self._do_all()
+                return result
             finally:
                 self._at_work = self._is_cold = False
 
@@ -96,7 +108,7 @@ class Jobs:
             self._get_help()
 
     def _get_help(self) -> None:
-        wanted = self._is_cold and self._waiting and not self._is_second
+        wanted = self._is_cold and not self._is_second and self._waiting and self._waiting[-1].is_shared
         if wanted and (not self._second or self._second.is_idle):  # one that failed is not started again
             self._second = Second(self)
             self._second.start()

@@ -63,7 +63,8 @@ def kernel(
     The machine code is kept on disk, of what Python calls and of what others call by address: it holds the rest.
 
     The GIL is released while it runs. Other kernels may call it, and Python too with `entry=True`.
-    `parallel=True` makes its ``prange`` loops parallel; call it from Python, and for many threads through `launch`.
+    `parallel=True` makes its ``prange`` loops parallel, and is for Python. Numba takes seconds to compile them, which a
+    small network never needs: the result's `serial` is the same kernel for one thread. `launch` chooses.
     `reassociate=True` lets sums be taken in another order, which a loop that sums into one number needs to be
     vectorised. It is not for all: the compiler then also undoes what is written against rounding, as in ``losses``.
     `within=True` writes it into each kernel that calls it, where a call takes a good part of its time.
@@ -85,7 +86,12 @@ def kernel(
     njit: Any = numba.njit
     dispatcher = njit(function, **options)
     if entry or parallel or once:
-        dispatcher._cache = KernelCache(function, JOBS.missed, is_alone=not (entry or parallel))
+        form = "parallel" if parallel else "serial"
+        dispatcher._cache = KernelCache(function, JOBS.missed, form, is_alone=not (entry or parallel))
+    if entry or parallel:
+        dispatcher._compiler.compile = partial(JOBS.compile, dispatcher._compiler.compile)
+    if parallel:
+        dispatcher.serial = kernel(function, entry=True)
     return dispatcher if once is None else by_address(dispatcher, once)
 
 
@@ -125,19 +131,25 @@ def work_of_product(N: int, m: int, n: int) -> int:
     return max(16 * N * m * n, 64 * max(N * m, m * n, N * n))
 
 
-def launch(kernel: Callable[..., Any], load: float, *args: Any) -> Any:
+def launch(kernel: Any, load: float, *args: Any) -> Any:
     """Call ``kernel(*args, threads)``, with threads where they help and are safe; the bits are the same either way.
 
-    What networks, losses and optimizers have asked for is compiled before (see ``_compiling``).
+    The kernel is compiled first, as it leads to others, and then those and what networks, losses and optimizers have
+    asked for (see ``_compiling``).
 
     Numba's thread count (``numba.set_num_threads``, ``NUMBA_NUM_THREADS``) says how many. The call stays serial, that
     is with one, for small work, in a forked child whose parent had threads, and while another Python thread is in a
     launch: Numba's ``workqueue`` layer aborts the process on concurrent launches, and the cores are taken anyway.
     """
-    JOBS.finish()
-    if load < SERIAL_BELOW or _in_forked_child or not _launching.acquire(blocking=False):
-        return kernel(*args, 1)
+    threads = 1 if load < SERIAL_BELOW or _in_forked_child else numba.get_num_threads()
+    if threads > 1 and not _launching.acquire(blocking=False):
+        threads = 1
     try:
-        return kernel(*args, numba.get_num_threads())
+        chosen = kernel if threads > 1 else kernel.serial
+        if JOBS.unfinished:
+            chosen.compile(tuple(chosen.typeof_pyval(value) for value in (*args, threads)))
+            JOBS.finish()
+        return chosen(*args, threads)
     finally:
-        _launching.release()
+        if threads > 1:
+            _launching.release()

@@ -66,16 +66,13 @@ def forward_outputs(X, W, b, activation, Y, j0, j1):
 def forward(X, W, b, activation, Y, threads):
     """`forward_outputs` on all of X. Each thread owns whole rows of Y, or whole columns of few rows."""
     N, n = Y.shape
-    if threads == 1:
-        forward_outputs(X, W, b, activation, Y, 0, n)
-    else:
-        for share in prange(threads):
-            if n >= 2 * WHOLE and shares_columns(N, W.size):
-                j0, j1 = columns_of(n, share, threads)
-                forward_outputs(X, W, b, activation, Y, j0, j1)
-            else:
-                r, s = share_of(N, share, threads, ROWS_TOGETHER)
-                forward_outputs(X[r:s], W, b, activation, Y[r:s], 0, n)
+    for share in prange(threads):
+        if n >= 2 * WHOLE and shares_columns(N, W.size):
+            j0, j1 = columns_of(n, share, threads)
+            forward_outputs(X, W, b, activation, Y, j0, j1)
+        else:
+            r, s = share_of(N, share, threads, ROWS_TOGETHER)
+            forward_outputs(X[r:s], W, b, activation, Y[r:s], 0, n)
 
 
 @kernel
@@ -88,12 +85,9 @@ def bias_gradient_outputs(dY, db, j0, j1):
 def bias_gradient(dY, db, threads):
     """`bias_gradient_outputs` on all outputs. Each thread owns whole entries of db."""
     n = dY.shape[1]
-    if threads == 1:
-        bias_gradient_outputs(dY, db, 0, n)
-    else:
-        for share in prange(threads):
-            j0, j1 = share_of(n, share, threads, WHOLE)
-            bias_gradient_outputs(dY, db, j0, j1)
+    for share in prange(threads):
+        j0, j1 = share_of(n, share, threads, WHOLE)
+        bias_gradient_outputs(dY, db, j0, j1)
 
 
 @kernel(once=lambda real: (real[:, ::1], real[:, ::1], real[:, ::1], types.intp, types.intp, types.intp, types.intp))
@@ -109,16 +103,13 @@ def weight_gradient_inputs(X, dY, dW, k0, k1, j0, j1):
 def weight_gradient(X, dY, dW, threads):
     """`weight_gradient_inputs` on all inputs. Each thread owns whole rows of dW, or whole columns of few rows."""
     m, n = dW.shape
-    if threads == 1:
-        weight_gradient_inputs(X, dY, dW, 0, m, 0, n)
-    else:
-        for share in prange(threads):
-            if m < FEW_ROWS and n >= 2 * WHOLE:
-                j0, j1 = columns_of(n, share, threads)
-                weight_gradient_inputs(X, dY, dW, 0, m, j0, j1)
-            else:
-                k0, k1 = share_of(m, share, threads, WHOLE)
-                weight_gradient_inputs(X, dY, dW, k0, k1, 0, n)
+    for share in prange(threads):
+        if m < FEW_ROWS and n >= 2 * WHOLE:
+            j0, j1 = columns_of(n, share, threads)
+            weight_gradient_inputs(X, dY, dW, 0, m, j0, j1)
+        else:
+            k0, k1 = share_of(m, share, threads, WHOLE)
+            weight_gradient_inputs(X, dY, dW, k0, k1, 0, n)
 
 
 @kernel(
@@ -154,13 +145,10 @@ def input_gradient(dY, W, dX, threads):
     """`input_gradient_inputs` on all of dY. Each thread owns whole rows of dX, or whole columns of few rows."""
     N, m = dX.shape
     few = N < FEW_ROWS
-    if threads == 1:
-        input_gradient_inputs(dY, W, IDENTITY, dX, dX, few, 0, m)
-    else:
-        for share in prange(threads):
-            if m >= 2 * WHOLE and shares_columns(N, W.size):
-                k0, k1 = columns_of(m, share, threads)
-                input_gradient_inputs(dY, W, IDENTITY, dX, dX, few, k0, k1)
-            else:
-                r, s = share_of(N, share, threads, ROWS_TOGETHER)
-                input_gradient_inputs(dY[r:s], W, IDENTITY, dX[r:s], dX[r:s], few, 0, m)
+    for share in prange(threads):
+        if m >= 2 * WHOLE and shares_columns(N, W.size):
+            k0, k1 = columns_of(m, share, threads)
+            input_gradient_inputs(dY, W, IDENTITY, dX, dX, few, k0, k1)
+        else:
+            r, s = share_of(N, share, threads, ROWS_TOGETHER)
+            input_gradient_inputs(dY[r:s], W, IDENTITY, dX[r:s], dX[r:s], few, 0, m)

@@ -200,11 +200,8 @@ def multiply_rows_by_derivative(layers, room, layer, rows):
 @kernel(parallel=True)
 def input_gradient(X, V, layers, parameters, work, Y, dX, threads):
     """`vjp_rows` on all of X, in blocks. Each thread owns whole rows, and a row of `work`, which holds a room."""
-    if threads == 1:
-        input_gradient_share(X, V, layers, parameters, work, Y, dX, 0, 1)
-    else:
-        for share in prange(threads):
-            input_gradient_share(X, V, layers, parameters, work, Y, dX, share, threads)
+    for share in prange(threads):
+        input_gradient_share(X, V, layers, parameters, work, Y, dX, share, threads)
 
 
 @kernel
@@ -220,11 +217,8 @@ def input_gradient_share(X, V, layers, parameters, work, Y, dX, share, shares):
 @kernel(parallel=True)
 def jacobian(X, layers, parameters, work, J, threads):
     """Fill J (N, n_out, n_in), sample by sample."""
-    if threads == 1:
-        jacobian_share(X, layers, parameters, work, J, 0, 1)
-    else:
-        for share in prange(threads):
-            jacobian_share(X, layers, parameters, work, J, share, threads)
+    for share in prange(threads):
+        jacobian_share(X, layers, parameters, work, J, share, threads)
 
 
 @kernel

@@ -11,9 +11,10 @@ from numba import types
 from numba.extending import register_jitable
 
 from nbfc._arrays import Array, aligned_copy, aligned_empty
+from nbfc.kernels import step
 from nbfc.kernels._addresses import JOBS
 from nbfc.kernels._jit import inlined, kernel
-from nbfc.kernels.dropout import BACK, FORWARD, ask_for_dropout, has_dropout, key_of
+from nbfc.kernels.dropout import BACK, FORWARD, ask_for_dropout, has_dropout
 from nbfc.kernels.exported import (
     DIVERGED,
     LABEL_RANGE,
@@ -46,7 +47,6 @@ from nbfc.kernels.losses import (
     CROSS_ENTROPY,
     GAUSSIAN_NLL,
     LOSS_TABLE,
-    Objective,
     depth_for,
     first_invalid,
     has_loss,
@@ -54,11 +54,11 @@ from nbfc.kernels.losses import (
 from nbfc.kernels.memory import matrix_of, rounded, size_of, vector_of, write
 from nbfc.kernels.passed import BLOCK, NETWORK, SAMPLES
 from nbfc.kernels.regularization import ask_for_rule, is_loaded
-from nbfc.kernels.step import train_step_alone
-from nbfc.kernels.updates import LEARNING_RATE, LENGTH, NUMBER, SEED, STEP, rows_of_state
+from nbfc.kernels.updates import LEARNING_RATE, LENGTH, SEED, STEP, rows_of_state
 from nbfc.kernels.workspace import PARTS, ROWS, size_of_work
 
 FLOAT64 = np.float64(0)
+take_step = step.train_step.serial  # users' code has threads of its own
 
 
 class State(NamedTuple):
@@ -221,8 +221,7 @@ def train_step(net, x, labels, targets, weights, loss, state, rule, work, result
     parameters = parameters_of(net, number)
     numbers_of_rule[STEP] += 1
     each = vector_of(place, weights.columns, number)
-    goal = Objective(numbers, T, each, loss, numbers_of_rule[NUMBER], key_of(numbers_of_rule))
-    J, taken = train_step_alone(X, nothing, goal, layers, parameters, moments, memory, numbers_of_rule)
+    J, taken = take_step(X, nothing, numbers, T, each, loss, layers, parameters, moments, memory, numbers_of_rule, 1)
     write(result, J)
     if not taken:
         numbers_of_rule[STEP] -= 1

@@ -9,6 +9,7 @@ from math import sqrt
 import numpy as np
 from numba import prange, types
 
+from nbfc.kernels._addresses import Table
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.dense import share_of
 from nbfc.kernels.layers import DENSE, KIND, TABLE, W_ROWS, bias, weights
@@ -51,7 +52,16 @@ def squared_norm(x, layers, room, i):
     return total
 
 
-@kernel(once=lambda real: (real[:, ::1], TABLE, real[:, ::1], types.intp, types.float64))
+def clip_arguments(real):
+    """Return the types of X, layers, room, place and most."""
+    return real[:, ::1], TABLE, real[:, ::1], types.intp, types.float64
+
+
+CLIP_TABLE, CLIP_ROWS = Table("clip", clip_arguments), 0  # of one kernel, which few steps need
+clip, has_clip = CLIP_TABLE.call, CLIP_TABLE.has
+
+
+@kernel(once=clip_arguments)
 def clip_rows(X, layers, room, place, most):
     """Shorten the gradients of samples X, at `place` of a room, to a length of at most `most`."""
     for i in range(X.shape[0]):
@@ -62,6 +72,9 @@ def clip_rows(X, layers, room, place, most):
                 dy = gradients(layers, room, layer, place + i, place + i + 1)[0]
                 for j in range(dy.shape[0]):
                     dy[j] *= factor
+
+
+CLIP_TABLE.add(CLIP_ROWS, clip_rows.kernel)
 
 
 @kernel
@@ -87,11 +100,8 @@ def per_sample(X, labels, targets, loss, number, layers, parameters, work, norms
     Each thread owns whole samples, and a row of `work`, which holds a room.
     """
     goal = Objective(labels, targets, vector_at(parameters, 0, 0), loss, number, 0)
-    if threads == 1:
-        per_sample_share(X, goal, layers, parameters, work, norms, G, 0, 1)
-    else:
-        for share in prange(threads):
-            per_sample_share(X, goal, layers, parameters, work, norms, G, share, threads)
+    for share in prange(threads):
+        per_sample_share(X, goal, layers, parameters, work, norms, G, share, threads)
 
 
 @kernel(

@@ -60,7 +60,7 @@ def predict(X, layers, parameters, work, Y, threads):
     by_columns = threads > 1 and shares_columns(X.shape[0], parameters.shape[0])
     for phase in range(layers.shape[0] if by_columns else 1):
         layer = phase if by_columns else -1
-        if threads == 1 or (by_columns and is_small(layers, layer, X.shape[0], N_OUT)):
+        if by_columns and is_small(layers, layer, X.shape[0], N_OUT):
             predict_share(X, layers, parameters, work, Y, layer, 0, 1)
         else:
             for share in prange(threads):

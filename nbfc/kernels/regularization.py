@@ -17,8 +17,9 @@ from nbfc.kernels._addresses import Table
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.dense import columns_of, share_of
 from nbfc.kernels.layers import BIAS_AT, DENSE, KIND, N_OUT, TABLE, WEIGHTS_AT, weights
-from nbfc.kernels.per_sample import sum_of_squares
+from nbfc.kernels.per_sample import CLIP_ROWS, CLIP_TABLE, has_clip, sum_of_squares
 from nbfc.kernels.updates import (
+    CLIP,
     CLIP_NORM,
     CLIP_VALUE,
     CODE,
@@ -85,6 +86,8 @@ def is_loaded(rule, parameters):
         found &= has_extra(SHORTEN, parameters) & has_extra(UPDATE, parameters)
     if projects(rule):
         found &= has_extra(PROJECT, parameters)
+    if rule[CLIP] > 0:
+        found &= has_clip(CLIP_ROWS, parameters)
     return found
 
 
@@ -190,3 +193,5 @@ def ask_for_rule(rule: Array, dtype: Any) -> None:
     for extra, is_asked in ((PENALIZE, penalizes), (SHORTEN, shortens), (UPDATE, shortens), (PROJECT, projects)):
         if is_asked(rule):
             EXTRAS.ask(extra, dtype)
+    if rule[CLIP] > 0:
+        CLIP_TABLE.ask(CLIP_ROWS, dtype)

@@ -34,7 +34,7 @@ from nbfc.kernels.dropout import key_of
 from nbfc.kernels.layers import W_ROWS
 from nbfc.kernels.losses import Objective
 from nbfc.kernels.parameters import bias_gradient, pass_of_parameters, weight_gradient
-from nbfc.kernels.per_sample import clip_rows
+from nbfc.kernels.per_sample import CLIP_ROWS, clip
 from nbfc.kernels.regularization import between, phases_of_parameters
 from nbfc.kernels.rows import batch_and_network, forward_and_back, is_serial, phase_of_columns, phases
 from nbfc.kernels.updates import CLIP, CODE, KEEP, NUMBER, RULE, update
@@ -49,8 +49,6 @@ def train_step(X, order, labels, targets, weights, loss, layers, parameters, sta
     the rule KEEP there is no update, and state[0] holds the gradient of the mean loss.
     """
     goal = Objective(labels, targets, weights, loss, rule[NUMBER], key_of(rule))
-    if threads == 1:
-        return train_step_alone(X, order, goal, layers, parameters, state, work, rule)
     N = batch_size(X, order)
     for phase in range(phases(layers, N)):
         if is_serial(layers, N, phase):
@@ -69,33 +67,14 @@ def train_step(X, order, labels, targets, weights, loss, layers, parameters, sta
     return J, is_taken(J, parameters, state, work, rule)
 
 
-@kernel(
-    once=lambda real: types.Tuple((types.float64, types.boolean))(
-        *batch_and_network(real), real[:, ::1], real[::1], RULE
-    )
-)
-def train_step_alone(X, order, goal, layers, parameters, state, work, rule):
-    """`train_step` on the caller's thread."""
-    N = batch_size(X, order)
-    for phase in range(phases(layers, N)):
-        pass_of_rows(X, order, goal, layers, parameters, work, rule, phase, 0, 1)
-    clip_few_rows(X, order, layers, work, rule)
-    J = mean_loss(layers, work, N)
-    if np.isfinite(J) or rule[CODE] == KEEP:
-        work[-1] = 0
-        for phase in range(phases_of_parameters(rule)):
-            between(layers, parameters, state, rule, phase)
-            pass_of_parameters(X, order, layers, parameters, state, work, rule, phase, 0, 1)
-    return J, is_taken(J, parameters, state, work, rule)
-
-
 @kernel
 def clip_few_rows(X, order, layers, work, rule):
     """Shorten samples' gradients if the rule says so, where pass 1 went by columns: then all rows are done at once."""
     N = batch_size(X, order)
     if rule[CLIP] > 0 and phases(layers, N) > 1:
         here = room(layers, work, N, 0)
-        clip_rows(inputs(layers, here, 0, N) if order.shape[0] > 0 else X[:N], layers, here, 0, rule[CLIP])
+        rows = inputs(layers, here, 0, N) if order.shape[0] > 0 else X[:N]
+        clip(CLIP_ROWS, rows, layers, here, 0, rule[CLIP])
 
 
 @kernel
@@ -136,7 +115,8 @@ def pass_of_rows(X, order, goal, layers, parameters, work, rule, phase, share, s
             s, here = min(end, r + ROWS), room(layers, work, N, 0)
             forward_and_back(X, order, goal, layers, parameters, here, r, s, r)
             if rule[CLIP] > 0:
-                clip_rows(inputs(layers, here, r, s) if order.shape[0] > 0 else X[r:s], layers, here, r, rule[CLIP])
+                rows = inputs(layers, here, r, s) if order.shape[0] > 0 else X[r:s]
+                clip(CLIP_ROWS, rows, layers, here, r, rule[CLIP])
         return
     for part in range(parts * share // shares, parts * (share + 1) // shares):
         r, s = share_of(N, part, parts, WHOLE)
@@ -145,7 +125,7 @@ def pass_of_rows(X, order, goal, layers, parameters, work, rule, phase, share, s
         gradient = gradient_of_part(layers, work, part)
         rows = inputs(layers, here, 0, s - r) if order.shape[0] > 0 else X[r:s]
         if rule[CLIP] > 0:
-            clip_rows(rows, layers, here, 0, rule[CLIP])
+            clip(CLIP_ROWS, rows, layers, here, 0, rule[CLIP])
         for layer in range(layers.shape[0]):
             if layers[layer, W_ROWS] > 0:
                 weight_gradient(rows, layers, here, layer, 0, layers[layer, W_ROWS], gradient)

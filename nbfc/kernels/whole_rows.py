@@ -15,11 +15,13 @@ goes back, and for the tangents of ``derivatives``, which go forward. With ⟨·
 
 from typing import Any
 
+from numba import types
+
 from nbfc._arrays import Array
 from nbfc.kernels._addresses import Table
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.exponential import exp
-from nbfc.kernels.layers import DENSE, KIND, NORMALIZE, SOFTMAX_OF_ROWS, bias, weights
+from nbfc.kernels.layers import DENSE, KIND, NORMALIZE, SOFTMAX_OF_ROWS, TABLE, bias, weights
 from nbfc.kernels.losses import subtract_highest, sum_of
 from nbfc.kernels.memory import address_of, size_of
 from nbfc.kernels.normal_row import along_row, back_row, normalize_row
@@ -57,7 +59,7 @@ def go(part, kind, X, Y, W, b, S, given, result):
     call_of_table(PARTS * kind + part, X, Y, W, b, S, given, result)
 
 
-@kernel
+@kernel(once=lambda real: (types.intp, TABLE, real[::1], real[:, ::1], *[types.intp] * 3, *[real[:, ::1]] * 2))
 def go_in_room(part, layers, parameters, room, layer, place, end, given, result):
     """Do so with what is at place to end of a room (see ``workspace``), for gains from the flat vector."""
     X, Y = outputs(layers, room, layer - 1, place, end), outputs(layers, room, layer, place, end)
