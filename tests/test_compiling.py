@@ -197,7 +197,8 @@ def test_a_users_function_is_not_for_the_second_process(line):
         kernel.is_shared = False
     line.second(SECONDS["works"])
     finish_slowly(line)
-    assert not line.taken and line.jobs._second is None
+    assert not line.taken
+    assert line.jobs._second is None
 
 
 FORKED = """
