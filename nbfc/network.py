@@ -215,7 +215,7 @@ class MLP(Parametrized, Differentiable):
             JOBS.finish()
             most, work = prediction.memory(self._layers, N, self._dtype)
         load = self._load_of_row * (N if N > 4 else 4)
-        if load < _jit.SERIAL_BELOW:  # as `launch` does, in a tenth of the time less for one row
+        if load < _jit.SERIAL_BELOW:  # as `launch` chooses, in a tenth of the time less for one row
             _predict_serially(X, self._layers, self._parameters, work, Y, 1)
         else:
             launch(prediction.predict, load, X, self._layers, self._parameters, work, Y)

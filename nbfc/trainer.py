@@ -200,9 +200,13 @@ class Trainer:
         if len(y) != self._samples:
             self._work, self._samples = self._net._workspace(self._layers_of_loss, len(y), self._work), len(y)
         self._rule[STEP] += 1
-        loss, taken = self._take(X, y, weights, *order)
+        taken = False
+        try:
+            loss, taken = self._take(X, y, weights, *order)
+        finally:  # also after Ctrl-C while it was compiled
+            if not taken:
+                self._rule[STEP] -= 1
         if not taken:
-            self._rule[STEP] -= 1
             what = f"the loss is {loss}" if not np.isfinite(loss) else "a parameter would become NaN or infinite"
             advice = (
                 f"A smaller learning rate than {self.learning_rate:g}, or standardised inputs and targets, may help."

@@ -28,7 +28,7 @@ class Kernel:
         self._jobs.missed()
         for name in CALLS[self.name]:
             self._jobs.add(self._kernels[name])
-            self._jobs.finish()
+            assert self._jobs.is_at_work
 
     def publish(self):
         assert all(self._kernels[name].runs for name in CALLS[self.name])
@@ -122,13 +122,29 @@ def test_it_stays_while_something_is_compiled_and_ends_when_nothing_is(line, mon
 def test_what_python_calls_is_compiled_before_all_that_it_calls_and_returned_after(line):
     def compiler(name):
         line.jobs.add(line.kernels[name])
-        line.jobs.finish()  # as compiled code does that finds a call
         assert not line.kernels[name].runs
         return "code"
 
     assert line.jobs.compile(compiler, "a") == "code"
     assert all(kernel.is_published and kernel.runs == 1 for kernel in line.kernels.values())
     assert line.jobs.compile(lambda: "no calls") == "no calls"
+
+
+def test_a_call_from_within_compiling_is_refused(line):
+    """Its kernels could not be there yet: the process would crash."""
+    refused = []
+
+    def run():
+        for call in (line.jobs.finish, lambda: line.jobs.compile(lambda: None)):
+            with pytest.raises(RuntimeError, match="from within its own compiling, as by a signal handler"):
+                call()
+            refused.append(call)
+
+    line.kernels["d"].run = run
+    line.jobs.add(line.kernels["d"])
+    line.jobs.finish()
+    assert len(refused) == 2
+    assert not line.jobs.is_at_work
 
 
 def test_the_second_process_works_while_what_python_calls_is_compiled(line):

@@ -3,10 +3,12 @@
 import ast
 import pickle
 import re
+import sys
 from pathlib import Path
 
 import numba
 import pytest
+from numba.core.dispatcher import Dispatcher
 
 import nbfc
 
@@ -167,6 +169,20 @@ assert not any(kernel.signatures for kernel in kernels)
 assert not numba.np.ufunc.parallel._is_initialized
 """
     assert min(float(python(code)) for _ in range(3)) < 1
+
+
+def test_what_is_for_python_alone_is_called_by_no_kernel():
+    """It is finished after all that waits to be compiled, so nothing that waits may want it."""
+    modules = [module for name, module in sys.modules.items() if name.startswith("nbfc.kernels")]
+    found = [value for module in modules for value in vars(module).values()]
+    forms = [form for value in found if hasattr(value, "serial") for form in (value, value.serial)]
+    functions = [getattr(getattr(value, "kernel", None), "dispatcher", value) for value in found]
+    codes = [function.py_func for function in functions if isinstance(function, Dispatcher)]
+    assert len(forms) >= 18
+    assert len(codes) > 100
+    for code in codes:
+        called = [code.__globals__.get(name) for name in code.__code__.co_names]
+        assert not any(value is form for value in called for form in forms), code.__name__
 
 
 ORDER = [

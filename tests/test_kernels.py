@@ -228,13 +228,13 @@ def test_every_layout_gives_the_bits_of_its_contiguous_copy_and_compiles_nothing
     db = kernels.bias_gradient(X)
     kernels.bias_gradient(X.astype(np.float32))  # an array of float16 or float32 alone is computed in float32
     compiled = [dense.forward, dense.bias_gradient, dense.weight_gradient, dense.input_gradient]
-    before = [list(kernel.signatures) for kernel in compiled]
+    before = [list(kernel.serial.signatures) for kernel in compiled]
     for name, other in samples.layouts(X, tmp_path):
         assert np.array_equal(kernels.forward(other, W, b), Y), name
         assert np.array_equal(kernels.weight_gradient(other, dY), dW), name
         assert np.array_equal(kernels.input_gradient(other, W.T), dX), name
         np.testing.assert_allclose(kernels.bias_gradient(other), db, rtol=1e-6, err_msg=name)
-    assert [list(kernel.signatures) for kernel in compiled] == before
+    assert [list(kernel.serial.signatures) for kernel in compiled] == before
 
 
 def test_a_read_only_input_is_not_copied_and_stays_read_only():

@@ -154,13 +154,13 @@ def test_every_layout_gives_the_bits_of_its_contiguous_copy_and_compiles_nothing
     net = network([5, 8, 3], dtype=dtype)
     t = rng.integers(0, 4, (6, 3)).astype(np.float64)
     Y, (value, gradient) = net.predict(X), net.loss_and_gradient(X, t, "mse")
-    before = [list(kernel.signatures) for kernel in (prediction.predict, step.train_step)]
+    before = [list(kernel.serial.signatures) for kernel in (prediction.predict, step.train_step)]
     for name, other in samples.layouts(X, tmp_path):
         assert np.array_equal(net.predict(other), Y), name
         assert np.array_equal(net.loss_and_gradient(other, t, "mse")[1], gradient), name
     for name, other in samples.layouts(t, tmp_path):
         assert net.loss_and_gradient(X, other, "mse")[0] == value, name
-    assert [list(kernel.signatures) for kernel in (prediction.predict, step.train_step)] == before
+    assert [list(kernel.serial.signatures) for kernel in (prediction.predict, step.train_step)] == before
 
 
 # ---- parameters -----------------------------------------------------------------------------------------------------

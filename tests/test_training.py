@@ -310,6 +310,24 @@ def test_a_step_on_parts_that_overflows_is_undone(rng):
     assert np.array_equal(net.parameters, before)
 
 
+def test_a_step_that_is_interrupted_is_not_counted(monkeypatch):
+    """As while it is compiled: Adam's correction of its moments depends on the count."""
+    X, y, loss = data()
+    trainer = nbfc.Trainer(nbfc.MLP([5, 3], seed=0), loss, "adam")
+    trainer.step(X, y)
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.net, "_run_step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            trainer.step(X, y)
+    assert trainer.steps == 1
+    trainer.step(X, y)
+    assert trainer.steps == 2
+
+
 def test_every_layout_trains_to_the_same_bits_and_compiles_nothing(tmp_path, rng):
     X = rng.integers(0, 9, (12, 5)).astype(np.float64)
     y = rng.integers(0, 3, 12)
@@ -319,10 +337,10 @@ def test_every_layout_trains_to_the_same_bits_and_compiles_nothing(tmp_path, rng
         nbfc.fit(net, other, y, loss="cross_entropy", optimizer="adam", epochs=2, batch_size=5, seed=0)
         expected = net.parameters if expected is None else expected
         assert np.array_equal(net.parameters, expected), name
-    signatures = list(step.train_step.signatures)
+    signatures = list(step.train_step.serial.signatures)
     net = nbfc.MLP([5, 9, 8, 3], "tanh", seed=1)
     nbfc.fit(net, X[::2], y[::2].astype(">i2"), loss="cross_entropy", optimizer="sgd", epochs=1, batch_size=4)
-    assert list(step.train_step.signatures) == signatures
+    assert list(step.train_step.serial.signatures) == signatures
 
 
 def test_progress_is_silent_where_stderr_is_no_terminal(capsys):

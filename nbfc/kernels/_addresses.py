@@ -88,7 +88,8 @@ class _ForReal:
         """See `ByAddress.compile`."""
         with global_compiler_lock:  # so that an error is raised in the thread that asked
             JOBS.add(self)
-            JOBS.finish()
+            if not JOBS.is_at_work:
+                JOBS.finish()
 
     def run(self) -> None:
         dispatcher, signature = self.kernel.dispatcher, self.kernel.signature(self._real)

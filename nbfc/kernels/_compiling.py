@@ -1,7 +1,7 @@
 """What is left to compile, and a second process that compiles a part of it.
 
 To compile a kernel takes the types of those that it calls by address (see ``_addresses``), but not their code. So they
-wait in a line, until what Python calls is compiled itself. Numba and LLVM compile one function at a time in a process;
+wait in a line, behind the kernel that Python calls. Numba and LLVM compile one function at a time in a process;
 where there is a second core, another process therefore takes some from the line, and puts what it makes into the cache
 on disk, from where it is loaded here. That process is a help and no more: what it does not do, for whatever reason, is
 done here.
@@ -54,7 +54,7 @@ class Jobs:
     """The jobs of a process, found by their names.
 
     Kernels are published together: none is called before all are there that it calls. After an error, or Ctrl-C, what
-    is left waits for the next call of `finish`.
+    is left waits for the next call of `finish` or `compile`.
     """
 
     def __init__(self, find: Callable[[str], Job]) -> None:
@@ -65,7 +65,8 @@ class Jobs:
         self._current: Job | None = None
         self._done: list[Job] = []
         self._changed = threading.Condition()
-        self._at_work = self._is_cold = self._is_second = False
+        self.is_at_work = False  # in the thread that has the compiler's lock
+        self._is_cold = self._is_second = False
         self._second: Second | None = None
 
     def add(self, job: Job) -> None:
@@ -78,19 +79,24 @@ class Jobs:
                 self._get_help()
 
     def finish(self) -> None:
-        """Do all jobs, and all that turn up in doing them, unless it is one of these that asks for it."""
+        """Do all jobs, and all that turn up in doing them."""
         if self.unfinished:
             self._work(lambda: None, is_cold=False)
 
     def compile(self, compiler: Callable[..., Any], *args: Any) -> Any:
-        """Compile what Python calls, and only then all that it calls, which a second process has begun meanwhile."""
+        """Compile what Python calls, and only then all that it calls, which a second process has begun meanwhile.
+
+        No job may call it in its turn, as it is not there before all jobs are done.
+        """
         return self._work(partial(compiler, *args), is_cold=True)
 
     def _work(self, first: Callable[[], Any], is_cold: bool) -> Any:
         with global_compiler_lock:
-            if self._at_work:
-                return first()
-            self._at_work, self._is_cold = True, is_cold
+            if self.is_at_work:
+                raise RuntimeError(
+                    "nbfc was called from within its own compiling, as by a signal handler: expected a call after that"
+                )
+            self.is_at_work, self._is_cold = True, is_cold
             try:
                 with self._changed:
                     self._get_help()
@@ -99,12 +105,12 @@ class Jobs:
                     self._do_all()
                 return result
             finally:
-                self._at_work = self._is_cold = False
+                self.is_at_work = self._is_cold = False
 
     def missed(self) -> None:
         """Hear that a kernel is not on disk: so others will not be."""
         with self._changed:
-            self._is_cold = self._at_work
+            self._is_cold = self.is_at_work
             self._get_help()
 
     def _get_help(self) -> None:
@@ -122,7 +128,7 @@ class Jobs:
 
     def serve(self) -> None:
         """Be the second process: do the jobs whose names come in lines, and answer with a name and those it led to."""
-        self._at_work = self._is_second = True
+        self.is_at_work = self._is_second = True
         print(STAMP, flush=True)
         for line in sys.stdin:
             with suppress(Exception), _no_garbage_collection():  # the first process will see for itself
@@ -170,7 +176,7 @@ class Jobs:
         """Give it the last job that waits; wait for one. Return its name, or nothing if there seem to be no more."""
         with self._changed:
             while not (self._waiting and self._waiting[-1].is_shared):
-                if not self._changed.wait(LINGER) and not self._at_work:
+                if not self._changed.wait(LINGER) and not self.is_at_work:
                     second.is_idle = True
                     return ""
             second.in_hand = self._waiting.pop()

@@ -1,7 +1,7 @@
 """The only place where Numba's options, caching and threading are chosen.
 
 ``kernel`` compiles a function on its first call, never at import, and keeps the machine code on disk. ``launch``
-calls a parallel kernel and decides whether it may use threads.
+decides whether a call may use threads.
 """
 
 import os
@@ -63,8 +63,8 @@ def kernel(
     The machine code is kept on disk, of what Python calls and of what others call by address: it holds the rest.
 
     The GIL is released while it runs. Other kernels may call it, and Python too with `entry=True`.
-    `parallel=True` makes its ``prange`` loops parallel, and is for Python. Numba takes seconds to compile them, which a
-    small network never needs: the result's `serial` is the same kernel for one thread. `launch` chooses.
+    `parallel=True` makes its ``prange`` loops parallel, and is for Python alone. Numba takes seconds to compile them,
+    which a small network never needs: the result's `serial` is the same kernel for one thread. `launch` chooses.
     `reassociate=True` lets sums be taken in another order, which a loop that sums into one number needs to be
     vectorised. It is not for all: the compiler then also undoes what is written against rounding, as in ``losses``.
     `within=True` writes it into each kernel that calls it, where a call takes a good part of its time.
@@ -88,10 +88,10 @@ def kernel(
     if entry or parallel or once:
         form = "parallel" if parallel else "serial"
         dispatcher._cache = KernelCache(function, JOBS.missed, form, is_alone=not (entry or parallel))
-    if entry or parallel:
-        dispatcher._compiler.compile = partial(JOBS.compile, dispatcher._compiler.compile)
     if parallel:
         dispatcher.serial = kernel(function, entry=True)
+        for form in (dispatcher, dispatcher.serial):
+            form._compiler.compile = partial(JOBS.compile, form._compiler.compile)
     return dispatcher if once is None else by_address(dispatcher, once)
 
 
@@ -134,12 +134,13 @@ def work_of_product(N: int, m: int, n: int) -> int:
 def launch(kernel: Any, load: float, *args: Any) -> Any:
     """Call ``kernel(*args, threads)``, with threads where they help and are safe; the bits are the same either way.
 
-    The kernel is compiled first, as it leads to others, and then those and what networks, losses and optimizers have
-    asked for (see ``_compiling``).
+    Where it is not compiled, nor what networks, losses and optimizers have asked for, it comes first, as it leads to
+    others (see ``_compiling``).
 
     Numba's thread count (``numba.set_num_threads``, ``NUMBA_NUM_THREADS``) says how many. The call stays serial, that
-    is with one, for small work, in a forked child whose parent had threads, and while another Python thread is in a
-    launch: Numba's ``workqueue`` layer aborts the process on concurrent launches, and the cores are taken anyway.
+    is with one and the kernel's serial form, for small work, in a forked child whose parent had threads, and while
+    another Python thread is in a launch: Numba's ``workqueue`` layer aborts the process on concurrent launches, and the
+    cores are taken anyway.
     """
     threads = 1 if load < SERIAL_BELOW or _in_forked_child else numba.get_num_threads()
     if threads > 1 and not _launching.acquire(blocking=False):

@@ -11,7 +11,6 @@ from numba import types
 from numba.extending import register_jitable
 
 from nbfc._arrays import Array, aligned_copy, aligned_empty
-from nbfc.kernels import step
 from nbfc.kernels._addresses import JOBS
 from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.dropout import BACK, FORWARD, ask_for_dropout, has_dropout
@@ -54,11 +53,12 @@ from nbfc.kernels.losses import (
 from nbfc.kernels.memory import matrix_of, rounded, size_of, vector_of, write
 from nbfc.kernels.passed import BLOCK, NETWORK, SAMPLES
 from nbfc.kernels.regularization import ask_for_rule, is_loaded
+from nbfc.kernels.step import train_step as train_step_of_network
 from nbfc.kernels.updates import LEARNING_RATE, LENGTH, SEED, STEP, rows_of_state
 from nbfc.kernels.workspace import PARTS, ROWS, size_of_work
 
 FLOAT64 = np.float64(0)
-take_step = step.train_step.serial  # users' code has threads of its own
+take_step = kernel(train_step_of_network.py_func)  # on one thread: users' code has its own
 
 
 class State(NamedTuple):
