@@ -11,6 +11,7 @@ import pytest
 from numba.core.dispatcher import Dispatcher
 
 import nbfc
+from nbfc.kernels._addresses import _kernels
 
 PACKAGE = Path(nbfc.__file__).parent
 
@@ -176,8 +177,8 @@ def test_what_is_for_python_alone_is_called_by_no_kernel():
     modules = [module for name, module in sys.modules.items() if name.startswith("nbfc.kernels")]
     found = [value for module in modules for value in vars(module).values()]
     forms = [form for value in found if hasattr(value, "serial") for form in (value, value.serial)]
-    functions = [getattr(getattr(value, "kernel", None), "dispatcher", value) for value in found]
-    codes = [function.py_func for function in functions if isinstance(function, Dispatcher)]
+    functions = [*found, *(job.kernel.dispatcher for job in _kernels.values())]
+    codes = {function.py_func for function in functions if isinstance(function, Dispatcher)}
     assert len(forms) >= 18
     assert len(codes) > 100
     for code in codes:
