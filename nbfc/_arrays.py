@@ -5,7 +5,7 @@ So whatever comes is made C-contiguous, aligned, in native byte order and of the
 passes without a copy.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,18 +29,20 @@ def dtype_of(dtype: npt.DTypeLike) -> np.dtype[Any]:
     return np.dtype(result.type)  # NumPy's own object, as `is_normal` looks for
 
 
-def alike(**arrays: Any) -> list[Array]:
+def alike(names: str, *arrays: Any) -> Sequence[Array]:
     """Return arrays as the kernels take them, all of one dtype: float32 if that holds all floats, else float64.
 
     Integers take the dtype of the floating-point arrays beside them, or float64 where there are none, as in NumPy.
+    `names`, with spaces between, are for errors.
     """
-    for dtype in REALS:
-        for array in arrays.values():
-            if not is_plain(array, dtype):
+    dtype = arrays[0].dtype if type(arrays[0]) is np.ndarray else None
+    if dtype is REALS[0] or dtype is REALS[1]:
+        for array in arrays:
+            if type(array) is not np.ndarray or array.dtype is not dtype or not array.flags.carray:
                 break
         else:
-            return list(arrays.values())  # as nearly always
-    checked = [numbers(name, array) for name, array in arrays.items()]
+            return arrays  # as nearly always
+    checked = [numbers(name, array) for name, array in zip(names.split(), arrays, strict=True)]
     floats = [array.dtype for array in checked if array.dtype.kind == "f"]
     narrow = bool(floats) and all(dtype.itemsize <= 4 for dtype in floats)
     return [normal(array, np.float32 if narrow else np.float64) for array in checked]
@@ -76,11 +78,6 @@ def is_normal(array: Any, dtype: np.dtype[Any], columns: int) -> bool:
         and array.ndim == 2
         and array.shape[1] == columns
     )
-
-
-def is_plain(array: Any, dtype: Any) -> bool:
-    """Return whether `array` has the layout and the byte order that the kernels take, and NumPy's own `dtype`."""
-    return type(array) is np.ndarray and array.dtype is dtype and array.flags.carray
 
 
 def normal(array: Array, dtype: npt.DTypeLike) -> Array:
@@ -137,23 +134,27 @@ def check_finite(name: str, array: Array, original: Any = None) -> None:
     raise ValueError(f"{name}{place} is {value}{reason}: expected finite numbers only.")
 
 
-def output(name: str, out: Array | None, shape: tuple[int, ...], dtype: np.dtype[Any], **inputs: Array) -> Array:
-    """Return `out` if a kernel can write its result there, or a new array; no input may share memory with it."""
+def output(out: Array | None, shape: tuple[int, ...], dtype: np.dtype[Any], names: str, *inputs: Array) -> Array:
+    """Return `out` if a kernel can write its result there, or a new array; no input may share memory with it.
+
+    `names`, with spaces between, are the inputs', for errors.
+    """
     if out is None:
         return np.empty(shape, dtype)
     if not isinstance(out, np.ndarray):
-        raise TypeError(f"{name} is a {type(out).__name__}: expected a NumPy array to write the result into.")
+        raise TypeError(f"out is a {type(out).__name__}: expected a NumPy array to write the result into.")
     flags = out.flags
     if out.shape != shape or out.dtype != dtype or not flags.carray:
         layout = "" if flags.carray else ", read-only, unaligned or not C-contiguous"
         raise ValueError(
-            f"{name} has shape {out.shape} and dtype {out.dtype}{layout}: expected a writable C-contiguous array of "
+            f"out has shape {out.shape} and dtype {out.dtype}{layout}: expected a writable C-contiguous array of "
             f"shape {shape} and dtype {dtype}, because the result is written into it as it is."
         )
     own = flags.owndata
-    for other, array in inputs.items():
+    for number, array in enumerate(inputs):
         if array is out or (not (own and array.flags.owndata) and np.may_share_memory(out, array)):
-            raise ValueError(f"{name} shares memory with {other}, which would be overwritten while it is read.")
+            name = names.split()[number]
+            raise ValueError(f"out shares memory with {name}, which would be overwritten while it is read.")
     return out
 
 

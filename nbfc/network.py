@@ -208,7 +208,8 @@ class MLP(Parametrized, Differentiable):
             Y = np.empty(shape, self._dtype)
         else:
             own = isinstance(out, np.ndarray) and out.flags.owndata  # then it is no part of the parameters
-            Y = _arrays.output("out", out, shape, self._dtype, X=X, **({} if own else {"parameters": self._parameters}))
+            read = (X,) if own else (X, self._parameters)
+            Y = _arrays.output(out, shape, self._dtype, "X parameters", *read)
         # Taken out while it is in use, so that calls from several Python threads do not share it.
         most, work = self._idle.pop() if self._idle else (-1, self._parameters)
         if most < N:  # as at the first call

@@ -64,14 +64,14 @@ def forward(X: Array, W: Array, b: Array, activation: str = "identity", out: Arr
         If an array does not hold real numbers.
     """
     code = choice("activation", activation, ACTIVATIONS)
-    X, W, b = _arrays.alike(X=X, W=W, b=b)
+    X, W, b = _arrays.alike("X W b", X, W, b)
     m, n = _sizes_of_weights(W)
     if X.shape[1:] != (m,):
         _arrays.check_shape("X", X, ("N", m), f"W takes {m} inputs")
     if b.shape != (n,):
         _arrays.check_shape("b", b, (n,), f"W gives {n} outputs")
     N = X.shape[0]
-    Y = _arrays.output("out", out, (N, n), X.dtype, X=X, W=W, b=b)
+    Y = _arrays.output(out, (N, n), X.dtype, "X W b", X, W, b)
     VALUES.ask(code, X.dtype)
     launch(dense.forward, work_of_product(N, m, n), X, W, b, code, Y)
     return Y
@@ -99,9 +99,9 @@ def bias_gradient(dY: Array, out: Array | None = None) -> Array:
     TypeError
         If dY does not hold real numbers.
     """
-    (dY,) = _arrays.alike(dY=dY)
+    (dY,) = _arrays.alike("dY", dY)
     N, n = _sizes_of_batch(dY)
-    db = _arrays.output("out", out, (n,), dY.dtype, dY=dY)
+    db = _arrays.output(out, (n,), dY.dtype, "dY", dY)
     launch(dense.bias_gradient, work_of_product(N, 1, n), dY, db)
     return db
 
@@ -133,12 +133,12 @@ def weight_gradient(X: Array, dY: Array, out: Array | None = None) -> Array:
     TypeError
         If an array does not hold real numbers.
     """
-    X, dY = _arrays.alike(X=X, dY=dY)
+    X, dY = _arrays.alike("X dY", X, dY)
     N, n = _sizes_of_batch(dY)
     if X.ndim != 2 or X.shape[0] != N:
         _arrays.check_shape("X", X, (N, "m"), f"dY has {N} rows, one for each sample")
     m = X.shape[1]
-    dW = _arrays.output("out", out, (m, n), X.dtype, X=X, dY=dY)
+    dW = _arrays.output(out, (m, n), X.dtype, "X dY", X, dY)
     launch(dense.weight_gradient, work_of_product(N, m, n), X, dY, dW)
     return dW
 
@@ -168,12 +168,12 @@ def input_gradient(dY: Array, W: Array, out: Array | None = None) -> Array:
     TypeError
         If an array does not hold real numbers.
     """
-    dY, W = _arrays.alike(dY=dY, W=W)
+    dY, W = _arrays.alike("dY W", dY, W)
     m, n = _sizes_of_weights(W)
     if dY.shape[1:] != (n,):
         _arrays.check_shape("dY", dY, ("N", n), f"W gives {n} outputs")
     N = dY.shape[0]
-    dX = _arrays.output("out", out, (N, m), dY.dtype, dY=dY, W=W)
+    dX = _arrays.output(out, (N, m), dY.dtype, "dY W", dY, W)
     launch(dense.input_gradient, work_of_product(N, m, n), dY, W, dX)
     return dX
 

@@ -128,7 +128,9 @@ def work_of_product(N: int, m: int, n: int) -> int:
     to fetch or write an entry takes as long as some eight operations on it. Measured: 1.2 million operations take 14 µs
     on one thread and 12 on two, twice as many 27 and 18.
     """
-    return max(16 * N * m * n, 64 * max(N * m, m * n, N * n))
+    if N >= 4 and m >= 4 and n >= 4:  # the larger of the two, told in half the time
+        return 16 * N * m * n
+    return 64 * max(N * m, m * n, N * n)
 
 
 def launch(kernel: Any, load: float, *args: Any) -> Any:

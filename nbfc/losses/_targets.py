@@ -98,7 +98,7 @@ def per_sample(loss: str | Loss, outputs: Array, y: Array) -> tuple[Array, Array
         as y.
     """
     loss = resolve(loss)
-    (Y,) = _arrays.alike(outputs=outputs)
+    (Y,) = _arrays.alike("outputs", outputs)
     dtype = Y.dtype
     _arrays.check_shape("outputs", Y, ("N", "n"), "it has a row per sample")
     y = check_targets(loss, y, Y.shape[1], dtype)
