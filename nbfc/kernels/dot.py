@@ -126,7 +126,7 @@ def write_dot(vector, rows, columns, args):
         right = [vector.load(builder.add(address, offset), 0, mask) for address in b]
         return [vector.multiply_add(left[r], right[j], total) for (r, j), total in zip(entries, totals, strict=True)]
 
-    sums = [vector.sum(total) for total in vector.accumulate(K, [vector.zeros] * len(entries), add)]
+    sums = vector.sums(vector.accumulate(K, [vector.zeros] * len(entries), add))
     finish_numbers(vector, sums, entries, c, c_address, places, ends)
 
 

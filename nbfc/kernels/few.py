@@ -8,7 +8,7 @@ from numba import types
 
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.copies import DEPTH, copy_columns
-from nbfc.kernels.dot import MOST_COLUMNS, dot_row
+from nbfc.kernels.dot import dot_row
 from nbfc.kernels.memory import lanes, read, size_of, write
 from nbfc.kernels.panel import multiply_columns, multiply_long_row, multiply_panel
 from nbfc.kernels.tile import MATRIX, OLD, STORE, ZERO, Ends, Matrix, ends_type
@@ -39,11 +39,8 @@ def multiply_by_few_columns(A, B, Y, M, n, K, ends, panel):
         b = Matrix(B.address + k * size, 1, B.column)
         if B.row != 1:
             b = copy_columns(Matrix(B.address + k * B.row * size, B.row, 1), terms, n, panel, DEPTH, ends.scale)
-        for j in range(0, n, MOST_COLUMNS):
-            columns, shift = min(MOST_COLUMNS, n - j), j * size
-            some = Ends(start, ends.bias + shift, finish, ends.mask + shift, ends.scale)
-            a, y = Matrix(A.address + k * size, A.row, 1), Matrix(Y.address + shift, Y.row, 1)
-            multiply_columns(a, Matrix(b.address + j * b.column * size, 1, b.column), y, M, columns, terms, some)
+        a, some = Matrix(A.address + k * size, A.row, 1), Ends(start, ends.bias, finish, ends.mask, ends.scale)
+        multiply_columns(a, b, Y, M, n, terms, some)
 
 
 @kernel

@@ -28,7 +28,7 @@ def _means(vector, n, count, terms):
 
     share = builder.fdiv(vector.number(1.0), builder.sitofp(n, vector.number))
     totals = vector.accumulate(n, [vector.zeros] * count, add)
-    return [builder.fmul(vector.sum(total), share) for total in totals]
+    return [builder.fmul(total, share) for total in vector.sums(totals)]
 
 
 def _load(vector, address, offset, mask):

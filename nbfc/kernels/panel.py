@@ -146,13 +146,16 @@ def is_far(B, size):
 
 @kernel(once=lambda real: (MATRIX, MATRIX, MATRIX, types.intp, types.intp, types.intp, ends_type(real)))
 def multiply_columns(A, B, Y, M, columns, K, ends):
-    """Go over the rows of A and Y, for as many columns as one tile of ``dot`` has."""
+    """Go over the columns, by as many as a tile of ``dot`` has, and over the rows of A and Y."""
     size = size_of(ends.scale)
     rows = rows_1() if columns == 1 else rows_4()
-    for i in range(0, M, rows):
-        a, y = Matrix(A.address + i * A.row * size, A.row, 1), Matrix(Y.address + i * Y.row * size, Y.row, 1)
-        some = Ends(ends.start, ends.bias, ends.finish, ends.mask + i * Y.row * size, ends.scale)
-        if columns == 1:
-            dot_1(a, B, y, M - i, columns, K, some)
-        else:
-            dot_4(a, B, y, M - i, columns, K, some)
+    for j in range(0, columns, MOST_COLUMNS):
+        b = Matrix(B.address + j * B.column * size, 1, B.column)
+        for i in range(0, M, rows):
+            shift = (i * Y.row + j) * size
+            a, y = Matrix(A.address + i * A.row * size, A.row, 1), Matrix(Y.address + shift, Y.row, 1)
+            some = Ends(ends.start, ends.bias + j * size, ends.finish, ends.mask + shift, ends.scale)
+            if columns == 1:
+                dot_1(a, b, y, M - i, 1, K, some)
+            else:
+                dot_4(a, b, y, M - i, columns - j, K, some)

@@ -241,13 +241,42 @@ class Vectors:
         loop.operands = (loop, *loop.operands)  # LLVM tells loops apart by a node that names itself
         return loop
 
-    def sum(self, value):
-        """Return the sum of a vector's lanes, by halves."""
-        count = self.lanes
-        while count > 1:
-            count //= 2
-            value = self.builder.fadd(self._part(value, 0, count), self._part(value, count, count))
-        return self.builder.extract_element(value, _LANE(0))
+    def sums(self, values):
+        """Return the sum of each vector's lanes, by halves; of a power of two of vectors.
+
+        Halves of two vectors are added in one, then their quarters in one of four, and so on. Parts stay in the 16
+        bytes where they are while they are shorter: to move them further takes more instructions.
+        """
+        builder, lanes = self.builder, self.lanes
+        width, held = lanes, [[index] for index in range(len(values))]  # whose parts each vector holds
+        while width > 1:
+            if len(values) == 1:
+                values, held = values * 2, [*held, [None] * len(held[0])]
+            beside = max(width, 16 // self.size) // width
+            order = [
+                (vector, part)
+                for first in range(0, lanes // width, beside)
+                for vector in (0, 1)
+                for part in range(first, first + beside)
+            ]
+            masks = []
+            for start in (0, width // 2):
+                firsts = [vector * lanes + part * width + start for vector, part in order]
+                picked = [first + lane for first in firsts for lane in range(width // 2)]
+                masks.append(ir.Constant(ir.VectorType(_LANE, lanes), picked))
+            values = [
+                builder.fadd(*(builder.shuffle_vector(*pair, mask) for mask in masks))
+                for pair in zip(values[::2], values[1::2], strict=True)
+            ]
+            held = [[pair[vector][part] for vector, part in order] for pair in zip(held[::2], held[1::2], strict=True)]
+            width //= 2
+        found = {
+            index: builder.extract_element(value, _LANE(lane))
+            for value, indices in zip(values, held, strict=True)
+            for lane, index in enumerate(indices)
+            if index is not None
+        }
+        return [found[index] for index in sorted(found)]
 
     def choose(self, code, options):
         """Return the values that ``options[code]()`` writes; each option returns as many."""
