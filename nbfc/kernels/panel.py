@@ -148,14 +148,15 @@ def is_far(B, size):
 def multiply_columns(A, B, Y, M, columns, K, ends):
     """Go over the columns, by as many as a tile of ``dot`` has, and over the rows of A and Y."""
     size = size_of(ends.scale)
-    rows = rows_1() if columns == 1 else rows_4()
     for j in range(0, columns, MOST_COLUMNS):
+        left = columns - j
+        rows = rows_1() if left == 1 else rows_4()
         b = Matrix(B.address + j * B.column * size, 1, B.column)
         for i in range(0, M, rows):
             shift = (i * Y.row + j) * size
             a, y = Matrix(A.address + i * A.row * size, A.row, 1), Matrix(Y.address + shift, Y.row, 1)
             some = Ends(ends.start, ends.bias + j * size, ends.finish, ends.mask + shift, ends.scale)
-            if columns == 1:
-                dot_1(a, b, y, M - i, 1, K, some)
+            if left == 1:
+                dot_1(a, b, y, M - i, left, K, some)
             else:
-                dot_4(a, b, y, M - i, columns - j, K, some)
+                dot_4(a, b, y, M - i, left, K, some)
