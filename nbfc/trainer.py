@@ -199,13 +199,7 @@ class Trainer:
         """Take a step on inputs and targets from `MLP._batch`, or on the rows of X that `order` names and their y."""
         if len(y) != self._samples:
             self._work, self._samples = self._net._workspace(self._layers_of_loss, len(y), self._work), len(y)
-        self._rule[STEP] += 1
-        taken = False
-        try:
-            loss, taken = self._take(X, y, weights, *order)
-        finally:  # also after Ctrl-C while it was compiled
-            if not taken:
-                self._rule[STEP] -= 1
+        loss, taken = self._take(X, y, weights, *order)
         if not taken:
             what = f"the loss is {loss}" if not np.isfinite(loss) else "a parameter would become NaN or infinite"
             advice = (
@@ -226,12 +220,13 @@ class Trainer:
             return run(self._layers_of_loss, X, y, weights, self._loss, *memory, self._rule, *order)
         rule = self._rule.copy()
         rule[CODE] = KEEP
+        rule[STEP] += 1
         loss, _ = run(self._layers_of_loss, X, y, weights, self._loss, *memory, rule, *order)
         if not np.isfinite(loss):
             return loss, False
         gradient = self._state[0]
         gradient += self._rng.standard_normal(gradient.size, gradient.dtype) * (self._noise * self._rule[CLIP] / len(y))
-        return loss, bool(step.update_alone(self._net.parameters, self._state, self._rule))
+        return loss, bool(step.update_alone(self._net.parameters, self._state, self._rule))  # which counts the step
 
     def freeze(self, batch_size: int = 256) -> State:
         """Return the network in training as it is now for ``nbfc.jit.train_step``: what compiled code can train.

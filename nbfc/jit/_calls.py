@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, TypeVar
 
 import numba
@@ -33,6 +33,7 @@ def callable_from_python(function: Function) -> Function:
         setattr(call, name, getattr(function, name))
     compiled = numba.njit(call)
     compiled._cache = KernelCache(compiled.py_func, JOBS.missed)
+    compiled.compile = partial(JOBS.get, compiled.compile)
 
     @wraps(function)
     def from_python(*args: Any, **keywords: Any) -> Any:

@@ -1,7 +1,7 @@
 """What is left to compile, and a second process that compiles a part of it.
 
 To compile a kernel takes the types of those that it calls by address (see ``_addresses``), but not their code. So they
-wait in a line, behind the kernel that Python calls. Numba and LLVM compile one function at a time in a process;
+wait in a line, behind the kernel that `launch` calls. Numba and LLVM compile one function at a time in a process;
 where there is a second core, another process therefore takes some from the line, and puts what it makes into the cache
 on disk, from where it is loaded here. That process is a help and no more: what it does not do, for whatever reason, is
 done here.
@@ -90,12 +90,21 @@ class Jobs:
         """
         return self._work(partial(compiler, *args), is_cold=True)
 
+    def get(self, getter: Callable[..., Any], *args: Any) -> Any:
+        """Get what Python calls, compiled or from the disk: not within other work, which would come after its call."""
+        with global_compiler_lock:
+            self._refuse_within()
+            return getter(*args)
+
+    def _refuse_within(self) -> None:
+        if self.is_at_work:
+            raise RuntimeError(
+                "nbfc was called from within its own compiling, as by a signal handler: expected a call after that"
+            )
+
     def _work(self, first: Callable[[], Any], is_cold: bool) -> Any:
         with global_compiler_lock:
-            if self.is_at_work:
-                raise RuntimeError(
-                    "nbfc was called from within its own compiling, as by a signal handler: expected a call after that"
-                )
+            self._refuse_within()
             self.is_at_work, self._is_cold = True, is_cold
             try:
                 with self._changed:

@@ -91,6 +91,7 @@ def kernel(
     if parallel:
         dispatcher.serial = kernel(function, entry=True)
         for form in (dispatcher, dispatcher.serial):
+            form.compile = partial(JOBS.get, form.compile)
             form._compiler.compile = partial(JOBS.compile, form._compiler.compile)
     return dispatcher if once is None else by_address(dispatcher, once)
 

@@ -219,10 +219,7 @@ def train_step(net, x, labels, targets, weights, loss, state, rule, work, result
         write(place + i * size, rounded(sample_at(weights, 0, i), number))
     moments, memory = matrix_of(state.address, state.rows, net.size, number), vector_of(work.address, own, number)
     parameters = parameters_of(net, number)
-    numbers_of_rule[STEP] += 1
     each = vector_of(place, weights.columns, number)
     J, taken = take_step(X, nothing, numbers, T, each, loss, layers, parameters, moments, memory, numbers_of_rule, 1)
     write(result, J)
-    if not taken:
-        numbers_of_rule[STEP] -= 1
     return 0 if taken else -DIVERGED

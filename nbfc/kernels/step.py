@@ -37,7 +37,7 @@ from nbfc.kernels.parameters import bias_gradient, pass_of_parameters, weight_gr
 from nbfc.kernels.per_sample import CLIP_ROWS, clip
 from nbfc.kernels.regularization import between, phases_of_parameters
 from nbfc.kernels.rows import batch_and_network, forward_and_back, is_serial, phase_of_columns, phases
-from nbfc.kernels.updates import CLIP, CODE, KEEP, NUMBER, RULE, update
+from nbfc.kernels.updates import CLIP, CODE, KEEP, NUMBER, RULE, STEP, update
 from nbfc.kernels.workspace import ROWS, batch_size, gradient_of_part, inputs, losses, number_of_parts, room
 
 
@@ -46,8 +46,11 @@ def train_step(X, order, labels, targets, weights, loss, layers, parameters, sta
     """Take one step by `rule`; return the mean loss before it, and whether the step was taken.
 
     It is not taken where the loss or an updated parameter is not finite: the parameters are then as they were. With
-    the rule KEEP there is no update, and state[0] holds the gradient of the mean loss.
+    the rule KEEP there is no update, and state[0] holds the gradient of the mean loss. Other rules count the steps that
+    are taken, in this very call: where Ctrl-C keeps its result from Python, the count still belongs to the parameters.
     """
+    if rule[CODE] != KEEP:
+        rule[STEP] += 1
     goal = Objective(labels, targets, weights, loss, rule[NUMBER], key_of(rule))
     N = batch_size(X, order)
     for phase in range(phases(layers, N)):
@@ -64,7 +67,10 @@ def train_step(X, order, labels, targets, weights, loss, layers, parameters, sta
             between(layers, parameters, state, rule, phase)
             for share in prange(threads):
                 pass_of_parameters(X, order, layers, parameters, state, work, rule, phase, share, threads)
-    return J, is_taken(J, parameters, state, work, rule)
+    taken = is_taken(J, parameters, state, work, rule)
+    if not taken:
+        rule[STEP] -= 1
+    return J, taken
 
 
 @kernel
@@ -159,5 +165,9 @@ def mean_loss(layers, work, N):
 
 @kernel(entry=True)
 def update_alone(parameters, state, rule):
-    """Update all parameters by the gradient in the state, on the caller's thread; return whether that was taken."""
-    return is_finite(update(parameters, state, rule, 0, parameters.shape[0]), parameters, state)
+    """Update all parameters by the gradient in the state, on the caller's thread, as a step does; return as it does."""
+    rule[STEP] += 1
+    taken = is_finite(update(parameters, state, rule, 0, parameters.shape[0]), parameters, state)
+    if not taken:
+        rule[STEP] -= 1
+    return taken

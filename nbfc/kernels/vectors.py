@@ -252,7 +252,7 @@ class Vectors:
         while width > 1:
             if len(values) == 1:
                 values, held = values * 2, [*held, [None] * len(held[0])]
-            beside = max(width, 16 // self.size) // width
+            beside = max(width, min(lanes, 16 // self.size)) // width
             order = [
                 (vector, part)
                 for first in range(0, lanes // width, beside)
