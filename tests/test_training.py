@@ -238,6 +238,7 @@ def test_bits_are_the_same_for_any_number_of_shares(widths, count):
     """
     rng = np.random.default_rng(3)
     X, y = rng.standard_normal((count, widths[0])), rng.standard_normal((count, widths[-1]))
+    nbfc.Trainer(nbfc.MLP([1, 1], "tanh", dtype="float64"), "mse", "adam").step([[1]], [[1]])  # compiles what is called
     code, labels, rows = losses.resolve("mse").arguments(y, np.dtype(float))
     results = set()
     for shares in (1, 2, 3, 7, 40):
