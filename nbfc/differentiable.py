@@ -13,8 +13,9 @@ from nbfc._arrays import Array
 from nbfc.kernels import derivatives, per_sample
 from nbfc.kernels._jit import MOST_THREADS, launch
 from nbfc.kernels.frozen import Policy, policy_of
+from nbfc.kernels.layers import ROOM
 from nbfc.kernels.updates import CODE, KEEP, LENGTH, NUMBER
-from nbfc.kernels.workspace import ROWS, rows_of_room
+from nbfc.kernels.workspace import ROWS
 from nbfc.losses import Loss, resolve
 from nbfc.weighting import check_weights
 
@@ -221,7 +222,7 @@ class Differentiable:
 
     def _rooms(self, rows: int, more: int = 0) -> Array:
         """Return memory for derivatives of so many samples at a time, a row for each thread."""
-        size = int(rows_of_room(self._layers)) * rows + more
+        size = int(self._layers[-1, ROOM]) * rows + more
         return _arrays.aligned_empty((MOST_THREADS, size), self._dtype)
 
     def _by_given_inputs(self, derivative: Array) -> Array:

@@ -8,7 +8,6 @@ the cache has entries, so that these stay in the cache as well, and C's rows are
 from typing import NamedTuple
 
 from numba import types
-from numba.extending import register_jitable
 
 from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.copies import DEPTH, LINE, copy_panel, whole_vectors
@@ -82,13 +81,13 @@ def copy_some(panels, n, K, number):
         k += chunk
 
 
-@register_jitable
+@kernel
 def number_of_panels(n, number):
     """Return how many panels n columns make."""
     return (vectors_of(n, number) + MOST_VECTORS - 1) // MOST_VECTORS
 
 
-@register_jitable
+@kernel
 def columns_of_panel(p, n, number):
     """Return the first column of a panel, and that after its last one. The last panels may be narrower."""
     width, panels = lanes(number), number_of_panels(n, number)

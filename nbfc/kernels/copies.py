@@ -2,7 +2,7 @@
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic, register_jitable
+from numba.extending import intrinsic
 
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.memory import lanes, prefetch, size_of, vectors_of
@@ -37,7 +37,7 @@ def copy_panel(B, K, columns, panel, number):
                 copy_transposed(source, target, columns - j, K - k, number)
 
 
-@register_jitable
+@kernel
 def whole_vectors(count, number):
     """Return how many entries the vectors have that so many entries lie in."""
     return vectors_of(count, number) * lanes(number)

@@ -18,6 +18,7 @@ from numba import prange, types
 
 from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.elementwise import IDENTITY, RELU, activate, multiply_by_derivative
+from nbfc.kernels.memory import flat
 from nbfc.kernels.multiply import mean_of_rows, multiply_bias, multiply_mask, multiply_scale
 
 WHOLE = 16  # rows or columns that are not shared out further: whole tiles, and whole cache lines
@@ -56,7 +57,7 @@ def forward_outputs(X, W, b, activation, Y, j0, j1):
     """Y = activation(X W + b), in the notes: y_i = Σ_j w_ij x_j + b_i, then relu; for outputs j0 to j1."""
     multiply_bias(X, W[:, j0:j1], b[j0:j1], activation == RELU, Y[:, j0:j1])
     if activation != RELU and j1 - j0 == Y.shape[1]:
-        activate(activation, Y.reshape(Y.size))
+        activate(activation, flat(Y))
     elif activation != RELU:
         for i in range(Y.shape[0]):
             activate(activation, Y[i, j0:j1])
@@ -134,7 +135,7 @@ def input_gradient_inputs(dY, W, activation, X, dX, few, k0, k1):
         return
     multiply_scale(dY, W[k0:k1].T, dX.dtype.type(1), few, dX[:, k0:k1])
     if activation != IDENTITY and k1 - k0 == dX.shape[1]:
-        multiply_by_derivative(activation, X.reshape(X.size), dX.reshape(dX.size))
+        multiply_by_derivative(activation, flat(X), flat(dX))
     elif activation != IDENTITY:
         for i in range(dX.shape[0]):
             multiply_by_derivative(activation, X[i, k0:k1], dX[i, k0:k1])

@@ -19,12 +19,12 @@ from nbfc._arrays import Array
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.dense import input_gradient_inputs, share_of
 from nbfc.kernels.elementwise import IDENTITY, add_second_derivative, multiply_by_derivative
-from nbfc.kernels.layers import ACTIVATION, DENSE, KIND, N_IN, N_OUT, TABLE, weights
-from nbfc.kernels.memory import matrix_at
+from nbfc.kernels.layers import ACTIVATION, DENSE, KIND, N_IN, N_OUT, ROOM, TABLE, weights
+from nbfc.kernels.memory import flat, matrix_at
 from nbfc.kernels.multiply import multiply_scale
 from nbfc.kernels.rows import back_layer, forward_layer, multiply_by_slopes
 from nbfc.kernels.whole_rows import ALONG, BACK, go_in_room
-from nbfc.kernels.workspace import ROWS, gradients, outputs, rows_of_room
+from nbfc.kernels.workspace import ROWS, gradients, outputs
 
 
 @register_jitable
@@ -114,9 +114,9 @@ def hessian_vector_rows(X, U, V, layers, parameters, room, more, H):
     for layer in range(last, -1, -1):
         activation, W = layers[layer, ACTIVATION], weights(layers, parameters, layer)
         Y, tangent = outputs(layers, room, layer, 0, N), gradients(layers, room, layer, 0, N)
-        y, flat_g, flat_along = Y.reshape(Y.size), g.reshape(g.size), along.reshape(along.size)
+        y, flat_g, flat_along = flat(Y), flat(g), flat(along)
         multiply_by_derivative(activation, y, flat_along)
-        add_second_derivative(activation, y, tangent.reshape(tangent.size), flat_g, flat_along)
+        add_second_derivative(activation, y, flat(tangent), flat_g, flat_along)
         multiply_by_derivative(activation, y, flat_g)
         one, there = W.dtype.type(1), (last - layer + 1) % 2 * 2 * size
         next_g = matrix_at(more, there, N, W.shape[0])
@@ -210,7 +210,7 @@ def input_gradient_share(X, V, layers, parameters, work, Y, dX, share, shares):
     first, end = share_of(X.shape[0], share, shares, 1)
     for r in range(first, end, ROWS):
         s = min(end, r + ROWS)
-        room = matrix_at(work[share], 0, rows_of_room(layers), s - r)
+        room = matrix_at(work[share], 0, layers[-1, ROOM], s - r)
         vjp_rows(X[r:s], V[r:s], layers, parameters, room, Y[r:s], dX[r:s])
 
 
@@ -225,6 +225,6 @@ def jacobian(X, layers, parameters, work, J, threads):
 def jacobian_share(X, layers, parameters, work, J, share, shares):
     """Take a share of the samples, one by one."""
     first, end = share_of(X.shape[0], share, shares, 1)
-    room, size = matrix_at(work[share], 0, rows_of_room(layers), 1), rows_of_room(layers)
+    room, size = matrix_at(work[share], 0, layers[-1, ROOM], 1), layers[-1, ROOM]
     for i in range(first, end):
         jacobian_row(X[i : i + 1], layers, parameters, room, work[share, size:], J[i])

@@ -15,6 +15,7 @@ from nbfc.kernels._addresses import Table
 from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.elementwise import IDENTITY, SIGMOID, TANH, is_further
 from nbfc.kernels.layers import ACTIVATION, DROPOUT, TABLE
+from nbfc.kernels.memory import flat
 from nbfc.kernels.updates import SEED, STEP
 from nbfc.kernels.workspace import gradients, outputs
 
@@ -30,13 +31,13 @@ FORWARD, BACK = range(2)
 STRIDE = 0x9E3779B9  # odd, and far from small multiples of powers of two (Knuth, 1998, section 6.4)
 
 
-@kernel
+@inlined
 def drops(layers, layer, key):
     """Return whether a layer's outputs are left out now and then: in a step that has a key."""
     return key != 0 and layers[layer, DROPOUT] > 0
 
 
-@kernel
+@inlined
 def drop(layers, room, layer, key, r, place, end, j0, j1):
     """Do so with outputs j0 to j1 of a layer, at place to end of a room, for rows r and on of the batch."""
     if drops(layers, layer, key):
@@ -52,7 +53,7 @@ def activation_to_pass(layers, layer, key):
     return IDENTITY if drops(layers, layer, key) and activation in (TANH, SIGMOID) else activation
 
 
-@kernel
+@inlined
 def drop_back(layers, room, layer, key, r, place, end, j0, j1):
     """Take the gradient at these outputs, as `activation_to_pass` leaves it, to the one before the activation."""
     if drops(layers, layer, key):
@@ -104,7 +105,7 @@ def drop_block(Y, layers, layer, key, r, j0, j1):
     bits, least = mixed(mixed(np.uint64(key)) + np.uint64(layer)), np.uint32(threshold)
     other, scale = np.uint32(bits >> np.uint64(32)), Y.dtype.type(1 / share_kept(threshold))
     if j1 - j0 == n:
-        drop_entries(Y.reshape(Y.size), start_at(bits, r * n), other, least, scale)
+        drop_entries(flat(Y), start_at(bits, r * n), other, least, scale)
     else:
         for i in range(Y.shape[0]):
             drop_entries(Y[i, j0:j1], start_at(bits, (r + i) * n + j0), other, least, scale)

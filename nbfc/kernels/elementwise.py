@@ -4,6 +4,8 @@ An activation is an integer code, so that one compiled step serves every network
 here, the others in ``further_activations``; all but relu are called by way of tables, and compiled when first wanted.
 """
 
+from numba import types
+
 from nbfc.kernels._addresses import Table
 from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.exponential import exp, tanh
@@ -55,7 +57,7 @@ VALUES.add(TANH, replace_by_tanh.kernel)
 VALUES.add(SIGMOID, replace_by_sigmoid.kernel)
 
 
-@kernel
+@kernel(once=lambda real: (types.intp, real[::1], real[::1]))
 def multiply_by_derivative(activation, y, dy):
     """dy ← dy · activation′, from ∂J/∂(activation's value) to ∂J/∂(its argument); the vector y holds the values.
 

@@ -14,7 +14,7 @@ from nbfc.kernels._addresses import JOBS
 from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.exported import NO_ROWS, POLICY_FAULT, SCRATCH_SIZE, X_COLUMNS, Y_PLACE, Y_SHAPE, exported
 from nbfc.kernels.further_activations import ask_for_activations, code_of, own_of
-from nbfc.kernels.layers import ACTIVATION, COLUMNS, N_IN, N_OUT, OUTPUTS_AT, WEIGHTS_AT, number_of_parameters
+from nbfc.kernels.layers import ACTIVATION, COLUMNS, N_IN, N_OUT, OUTPUTS_AT, SIZE, WEIGHTS_AT
 from nbfc.kernels.memory import matrix_of, quotient, read, rounded, size_of, vector_of, write
 from nbfc.kernels.passed import BLOCK, NETWORK, SAMPLES
 from nbfc.kernels.prediction import predict_row, predict_share, size_of_buffer
@@ -160,7 +160,7 @@ def fits(net):
     layers = table_of(net)
     from_the_first = layers[0, WEIGHTS_AT] == 0 and layers[0, OUTPUTS_AT] == 0
     scaled = net.standardised == 0 or net.standardised == layers[0, N_IN]
-    return from_the_first and scaled and net.size == number_of_parameters(layers)
+    return from_the_first and scaled and net.size == layers[-1, SIZE]
 
 
 @kernel

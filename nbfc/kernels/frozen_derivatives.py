@@ -11,10 +11,10 @@ from nbfc.kernels.derivatives import hessian_vector_rows, jacobian_row, jvp_rows
 from nbfc.kernels.elementwise import is_further
 from nbfc.kernels.exported import NO_SECOND, V_INPUTS, V_OUTPUTS, W_OUTPUTS, exported
 from nbfc.kernels.frozen import copy_samples, fault_of, is_like, parameters_of, table_of
-from nbfc.kernels.layers import ACTIVATION, DENSE, KIND, N_IN, N_OUT
+from nbfc.kernels.layers import ACTIVATION, DENSE, KIND, N_IN, N_OUT, ROOM
 from nbfc.kernels.memory import address_of, matrix_at, matrix_of, quotient, read, rounded, vector_at, vector_of
 from nbfc.kernels.passed import BLOCK, NETWORK, SAMPLES
-from nbfc.kernels.workspace import ROWS, rows_of_room
+from nbfc.kernels.workspace import ROWS
 
 VJP, JVP, HESSIAN_VECTOR, JACOBIAN = range(4)
 
@@ -42,7 +42,7 @@ def work_size(which, net, x, u, v, number):
 def size_of_work(layers, rows):
     """Return that of a block: copies of x, u and v, the room, and more."""
     copies = 2 * layers[0, N_IN] + layers[-1, N_OUT]
-    return rows * (copies + rows_of_room(layers)) + size_of_more(layers, rows)
+    return rows * (copies + layers[-1, ROOM]) + size_of_more(layers, rows)
 
 
 @exported
@@ -70,7 +70,7 @@ def derivative(which, net, x, u, v, y, result, work, number):
         N = s - r
         X, V = matrix_at(memory, 0, N, n_in), matrix_at(memory, N * n_in, N, n_in)
         U, at = matrix_at(memory, 2 * N * n_in, N, n_out), N * (2 * n_in + n_out)
-        room = matrix_at(memory, at, rows_of_room(layers), N)
+        room = matrix_at(memory, at, layers[-1, ROOM], N)
         more = vector_at(memory, at + room.size, size_of_more(layers, N))
         copy_samples(net, x, r, N, address_of(X), net.standardised > 0, number)
         if which != JVP:
@@ -96,7 +96,7 @@ def jacobian(net, x, J, work, number):
     layers, parameters = table_of(net), parameters_of(net, number)
     n_in, n_out = x.columns, layers[-1, N_OUT]
     memory, all_rows = vector_of(work.address, work.columns, number), matrix_of(J.address, J.rows, n_in, number)
-    X, room = matrix_at(memory, 0, 1, n_in), matrix_at(memory, n_in, rows_of_room(layers), 1)
+    X, room = matrix_at(memory, 0, 1, n_in), matrix_at(memory, n_in, layers[-1, ROOM], 1)
     more = vector_at(memory, n_in + room.size, size_of_more(layers, 1))
     for i in range(x.rows):
         copy_samples(net, x, i, 1, address_of(X), net.standardised > 0, number)

@@ -21,17 +21,17 @@ from nbfc.kernels.losses import (
     POISSON,
     QUANTILE,
     arguments,
-    entries,
     sum_of,
     take_means,
 )
+from nbfc.kernels.memory import flat
 
 
 @kernel(once=arguments)
 def mean_absolute_error(Y, labels, T, number, J, dY):
     """J = (1/n) Σ_j |y_j − t_j|; ∂J/∂y_j = sign(y_j − t_j) / n, 0 where they are equal."""
     share, zero = Y.dtype.type(1 / Y.shape[1]), Y.dtype.type(0)
-    y, t, dy = entries(Y), entries(T), entries(dY)
+    y, t, dy = flat(Y), flat(T), flat(dY)
     for k in range(y.shape[0]):
         dy[k] = abs(y[k] - t[k])
     take_means(dY, J)
@@ -48,7 +48,7 @@ def huber(Y, labels, T, number, J, dY):
     """
     real = Y.dtype.type
     share, delta, half, zero = real(1 / Y.shape[1]), real(number), real(0.5), real(0)
-    y, t, dy = entries(Y), entries(T), entries(dY)
+    y, t, dy = flat(Y), flat(T), flat(dY)
     for k in range(y.shape[0]):
         size = abs(y[k] - t[k])
         dy[k] = half * size * size if size <= delta else delta * (size - half * delta)
@@ -66,7 +66,7 @@ def quantile(Y, labels, T, number, J, dY):
     """
     real = Y.dtype.type
     share, q, below, zero = real(1 / Y.shape[1]), real(number), real(number - 1), real(0)
-    y, t, dy = entries(Y), entries(T), entries(dY)
+    y, t, dy = flat(Y), flat(T), flat(dY)
     for k in range(y.shape[0]):
         error = t[k] - y[k]
         dy[k] = q * error if error > zero else below * error
@@ -83,7 +83,7 @@ def poisson(Y, labels, T, number, J, dY):
     Half the deviance of counts t ≥ 0; Y holds logarithms of rates. McCullagh and Nelder, 1989, section 2.3.
     """
     share = Y.dtype.type(1 / Y.shape[1])
-    y, t, dy = entries(Y), entries(T), entries(dY)
+    y, t, dy = flat(Y), flat(T), flat(dY)
     poisson_terms(y, t, dy)
     take_means(dY, J)
     for k in range(y.shape[0]):

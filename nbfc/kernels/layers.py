@@ -7,17 +7,17 @@ from collections.abc import Sequence
 
 import numpy as np
 from numba import types
-from numba.extending import register_jitable
 
 from nbfc._arrays import Array
 from nbfc.kernels._jit import inlined
-from nbfc.kernels.elementwise import IDENTITY, SOFTMAX
+from nbfc.kernels.elementwise import IDENTITY, SOFTMAX, is_further
 from nbfc.kernels.memory import matrix_at, vector_at
 
-# Columns of the table, int64 (layers, 10). W has W_ROWS rows of N_OUT. OUTPUTS_AT is the sum of n_out over the layers
+# Columns of the table, int64 (layers, 12). W has W_ROWS rows of N_OUT. OUTPUTS_AT is the sum of n_out over the layers
 # before this one, which is where its outputs lie in a buffer that holds those of all layers; WIDEST is the largest.
-N_IN, N_OUT, WEIGHTS_AT, BIAS_AT, ACTIVATION, OUTPUTS_AT, WIDEST, KIND, W_ROWS, DROPOUT = range(10)
-COLUMNS = DROPOUT + 1
+# Up to this layer, there are SIZE parameters, and a step takes ROOM numbers for each sample (see ``workspace``).
+N_IN, N_OUT, WEIGHTS_AT, BIAS_AT, ACTIVATION, OUTPUTS_AT, WIDEST, KIND, W_ROWS, DROPOUT, SIZE, ROOM = range(12)
+COLUMNS = ROOM + 1
 TABLE, INTEGERS = types.int64[:, ::1], types.int64[::1]
 
 # Kinds. What goes over whole rows, before a hidden layer's activation or after the last product, is a layer of its own
@@ -27,21 +27,25 @@ FEWER_ROWS = {NORMALIZE: 1, SOFTMAX_OF_ROWS: 0}
 
 
 def table(widths: Sequence[int], activations: Sequence[int], normalized: bool = False) -> tuple[Array, int]:
-    """Return the layer table, int64 (layers, 10), and the number of parameters.
+    """Return the layer table, int64 (layers, 12), and the number of parameters.
 
     Layer by layer the vector holds W (n_in × n_out, row by row) and then b (n_out), and where hidden layers are
     normalised their gains and shifts behind that.
     """
     rows: list[tuple[int, ...]] = []
     parameters = outputs = widest = 0
+    parts = 2
 
     def add(kind: int, n_in: int, n_out: int, activation: int) -> None:
-        nonlocal parameters, outputs, widest
+        nonlocal parameters, outputs, widest, parts
         w_rows = FEWER_ROWS.get(kind, n_in)
         bias_at = parameters + w_rows * n_out
-        rows.append((n_in, n_out, parameters, bias_at, activation, outputs, widest, kind, w_rows, 0))
+        row = n_in, n_out, parameters, bias_at, activation, outputs, widest, kind, w_rows, 0
         parameters = bias_at + (n_out if w_rows else 0)
         outputs, widest = outputs + n_out, max(widest, n_out)
+        if is_further.py_func(activation) or kind == NORMALIZE:
+            parts = 3  # slopes are kept
+        rows.append((*row, parameters, parts * outputs + 1 + widths[0]))
 
     last = len(activations) - 1
     for layer, (n_in, n_out, activation) in enumerate(zip(widths[:-1], widths[1:], activations, strict=True)):
@@ -54,12 +58,6 @@ def table(widths: Sequence[int], activations: Sequence[int], normalized: bool = 
         else:
             add(DENSE, n_in, n_out, activation)
     return np.array(rows, dtype=np.int64), parameters
-
-
-@register_jitable
-def number_of_parameters(layers):
-    """Return P."""
-    return layers[-1, BIAS_AT] + (layers[-1, N_OUT] if layers[-1, W_ROWS] > 0 else 0)
 
 
 @inlined

@@ -13,10 +13,11 @@ from numba.extending import register_jitable
 
 from nbfc._arrays import Array
 from nbfc.kernels._addresses import Table
-from nbfc.kernels._jit import inlined, kernel
+from nbfc.kernels._jit import kernel
 from nbfc.kernels.exponential import exp, number_in_order, place_in_order
 from nbfc.kernels.layers import INTEGERS, KIND, SOFTMAX_OF_ROWS
 from nbfc.kernels.logarithm import log, log1p
+from nbfc.kernels.memory import flat
 
 # Pickled states hold these numbers; 1 and 9 were losses once.
 MEAN_SQUARED_ERROR, CROSS_ENTROPY, BINARY_CROSS_ENTROPY = 0, 2, 3
@@ -29,6 +30,7 @@ class Objective(NamedTuple):
 
     labels int64 (N,) or (0,), rows (N, n) or (0, n): targets, as the loss takes them. weights (N,): what each sample's
     loss counts, or (0,). loss: its code. number: its own number. key: of the step's dropout, or 0 (see ``dropout``).
+    longest: to what length each sample's gradient is shortened, or 0 (see ``sample_norms``).
     """
 
     labels: Array
@@ -37,11 +39,13 @@ class Objective(NamedTuple):
     loss: int
     number: float
     key: int
+    longest: float
 
 
 def objective(real):
     """Return the type of an `Objective`."""
-    return types.NamedTuple((INTEGERS, real[:, ::1], real[::1], types.intp, types.float64, types.intp), Objective)
+    arrays, numbers = (INTEGERS, real[:, ::1], real[::1]), (types.intp, types.float64, types.intp, types.float64)
+    return types.NamedTuple(arrays + numbers, Objective)
 
 
 def arguments(real):
@@ -77,12 +81,6 @@ def weigh(weights, J, dY):
             dY[i, j] *= weights[i]
 
 
-@inlined
-def entries(rows):
-    """Return the entries of whole rows as one vector: loops over short rows would be slow."""
-    return rows.reshape(rows.size)
-
-
 @kernel
 def take_means(terms, J):
     """J⁽ⁱ⁾ ← (1/n) Σ_j terms_ij. Apart from the terms, which no sum then keeps from being computed as vectors."""
@@ -95,7 +93,7 @@ def take_means(terms, J):
 def mean_squared_error(Y, labels, T, number, J, dY):
     """J = (1/n) Σ_j (y_j − t_j)²; ∂J/∂y_j = 2 (y_j − t_j) / n."""
     slope = Y.dtype.type(2 / Y.shape[1])
-    y, t, dy = entries(Y), entries(T), entries(dY)
+    y, t, dy = flat(Y), flat(T), flat(dY)
     for k in range(y.shape[0]):
         error = y[k] - t[k]
         dy[k] = error * error
@@ -157,7 +155,7 @@ def cross_entropy(Y, labels, T, number, J, dY):
         J[i] = keep * (dY[i, labels[i]] if by_label else mean_under(T[i], dY[i]))
         if rest > 0:  # or 0 · −∞ would be NaN
             J[i] += rest * sum_of(dY[i])
-    dy = entries(dY)
+    dy = flat(dY)
     for k in range(dy.shape[0]):
         dy[k] = exp(dy[k])
     for i in range(N):
@@ -171,7 +169,7 @@ def cross_entropy(Y, labels, T, number, J, dY):
         if by_label:
             dY[i, labels[i]] -= keep
     if not by_label:
-        t = entries(T)
+        t = flat(T)
         for k in range(dy.shape[0]):
             dy[k] -= keep * t[k]
 
@@ -192,7 +190,7 @@ def binary_cross_entropy(Y, labels, T, number, J, dY):
     J = (1/n) Σ_j max(y, 0) − t y + log(1 + e), and σ(y) is 1/(1 + e) or e/(1 + e).
     """
     zero, one, share = Y.dtype.type(0), Y.dtype.type(1), Y.dtype.type(1 / Y.shape[1])
-    y, t, dy = entries(Y), entries(T), entries(dY)
+    y, t, dy = flat(Y), flat(T), flat(dY)
     binary_terms(y, t, dy)
     take_means(dY, J)
     for k in range(y.shape[0]):

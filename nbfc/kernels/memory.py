@@ -2,9 +2,10 @@
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic, register_jitable
+from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
+from nbfc.kernels._jit import kernel
 from nbfc.kernels.vectors import INT, target
 
 
@@ -42,6 +43,18 @@ def vector_at(typingctx, array, start, length):
         return _view(context, builder, signature.args[0], kind, args[0], args[1], args[2:])
 
     return kind(array, types.intp, types.intp), codegen
+
+
+@intrinsic
+def flat(typingctx, array):
+    """Return all entries of a contiguous array as an array (size,)."""
+    kind = types.Array(array.dtype, 1, "C")
+
+    def codegen(context, builder, signature, args):
+        source = context.make_array(signature.args[0])(context, builder, args[0])
+        return _view(context, builder, signature.args[0], kind, args[0], INT(0), [source.nitems])
+
+    return kind(array), codegen
 
 
 def _view(context, builder, source_kind, kind, array, start, shape):
@@ -94,7 +107,7 @@ def lanes(typingctx, number):
     return types.intp(number), codegen
 
 
-@register_jitable
+@kernel
 def vectors_of(count, number):
     """Return how many vector registers so many entries of number's type lie in."""
     return (count + lanes(number) - 1) // lanes(number)

@@ -173,7 +173,7 @@ def is_large(K, n, size):
     return n * size >= FAR_B or K * n * size >= LARGE_B
 
 
-@kernel
+@inlined
 def is_large_here(K, n, size):
     """Return whether they are on this CPU."""
     few = not many_registers() and K * n * size >= LARGE_B_FOR_FEW and n * size >= LONG_ENOUGH

@@ -138,7 +138,7 @@ def multiply_long_row(A, B, Y, n, K, ends):
         k += terms
 
 
-@kernel
+@inlined
 def is_far(B, size):
     """Return whether B is large, by how far its rows or columns are from each other."""
     return max(B.row, B.column) * size >= FAR_B

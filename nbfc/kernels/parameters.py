@@ -12,10 +12,10 @@ from nbfc.kernels.workspace import (
     batch_size,
     gradient_of_part,
     gradients,
-    inputs,
     number_of_parts,
     outputs,
     room,
+    rows_of_batch,
 )
 
 WEIGHTS = 2**15  # entries of dW in a block, at least: few enough to be in the cache when they are updated ...
@@ -53,7 +53,7 @@ def pass_of_parameters(X, order, layers, parameters, state, work, rule, phase, s
         overflow += finish(layers, parameters, state, rule, start, end)
     else:
         here = room(layers, work, N, 0)
-        rows = inputs(layers, here, 0, N) if order.shape[0] > 0 else X
+        rows = rows_of_batch(X, order, layers, here, 0, N, 0)
         for layer in range(layers.shape[0]):
             n_out = layers[layer, N_OUT]
             size = max(INPUTS, WEIGHTS // n_out)

@@ -1,80 +1,21 @@
 """Gradients of each sample's own loss by the parameters: the notes' ② before its mean.
 
-Sample i's is an outer product in each layer, x⁽ⁱ⁾ ⊗ ∂J⁽ⁱ⁾/∂y⁽ⁱ⁾, and ∂J⁽ⁱ⁾/∂y⁽ⁱ⁾ for the bias. So its length takes no
-product to find: ‖x ⊗ ∂y‖² + ‖∂y‖² = (‖x‖² + 1) ‖∂y‖², summed over the layers. Of a normalisation's gains it is x ⊙ ∂y.
+Sample i's is an outer product in each layer, x⁽ⁱ⁾ ⊗ ∂J⁽ⁱ⁾/∂y⁽ⁱ⁾, and ∂J⁽ⁱ⁾/∂y⁽ⁱ⁾ for the bias. Of a normalisation's
+gains it is x ⊙ ∂y.
 """
 
 from math import sqrt
 
-import numpy as np
 from numba import prange, types
 
-from nbfc.kernels._addresses import Table
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.dense import share_of
-from nbfc.kernels.layers import DENSE, KIND, TABLE, W_ROWS, bias, weights
+from nbfc.kernels.layers import DENSE, KIND, ROOM, TABLE, bias, weights
 from nbfc.kernels.losses import Objective, objective
 from nbfc.kernels.memory import matrix_at, vector_at
 from nbfc.kernels.rows import forward_and_back
-from nbfc.kernels.workspace import ROWS, gradients, outputs, rows_of_room
-
-
-@kernel(reassociate=True)
-def sum_of_squares(x):
-    """Return ‖x‖² in float64, where squares of float32 do not overflow."""
-    total = 0.0
-    for k in range(x.shape[0]):
-        total += np.float64(x[k]) * np.float64(x[k])
-    return total
-
-
-@kernel(reassociate=True)
-def sum_of_squared_products(x, y):
-    """Return ‖x ⊙ y‖² in float64."""
-    total = 0.0
-    for k in range(x.shape[0]):
-        product = np.float64(x[k]) * np.float64(y[k])
-        total += product * product
-    return total
-
-
-@kernel
-def squared_norm(x, layers, room, i):
-    """Return the squared length of a sample's gradient, for inputs x and row i of a room."""
-    total = 0.0
-    for layer in range(layers.shape[0]):
-        dy = gradients(layers, room, layer, i, i + 1)[0]
-        source = x if layer == 0 else outputs(layers, room, layer - 1, i, i + 1)[0]
-        if layers[layer, KIND] == DENSE:
-            total += (sum_of_squares(source) + 1) * sum_of_squares(dy)
-        elif layers[layer, W_ROWS] > 0:
-            total += sum_of_squared_products(source, dy) + sum_of_squares(dy)
-    return total
-
-
-def clip_arguments(real):
-    """Return the types of X, layers, room, place and most."""
-    return real[:, ::1], TABLE, real[:, ::1], types.intp, types.float64
-
-
-CLIP_TABLE, CLIP_ROWS = Table("clip", clip_arguments), 0  # of one kernel, which few steps need
-clip, has_clip = CLIP_TABLE.call, CLIP_TABLE.has
-
-
-@kernel(once=clip_arguments)
-def clip_rows(X, layers, room, place, most):
-    """Shorten the gradients of samples X, at `place` of a room, to a length of at most `most`."""
-    for i in range(X.shape[0]):
-        length = sqrt(squared_norm(X[i], layers, room, place + i))
-        if length > most:
-            factor = room.dtype.type(most / length)
-            for layer in range(layers.shape[0]):
-                dy = gradients(layers, room, layer, place + i, place + i + 1)[0]
-                for j in range(dy.shape[0]):
-                    dy[j] *= factor
-
-
-CLIP_TABLE.add(CLIP_ROWS, clip_rows.kernel)
+from nbfc.kernels.sample_norms import squared_norm
+from nbfc.kernels.workspace import ROWS, gradients, outputs
 
 
 @kernel
@@ -99,7 +40,7 @@ def per_sample(X, labels, targets, loss, number, layers, parameters, work, norms
 
     Each thread owns whole samples, and a row of `work`, which holds a room.
     """
-    goal = Objective(labels, targets, vector_at(parameters, 0, 0), loss, number, 0)
+    goal = Objective(labels, targets, vector_at(parameters, 0, 0), loss, number, 0, 0.0)
     for share in prange(threads):
         per_sample_share(X, goal, layers, parameters, work, norms, G, share, threads)
 
@@ -122,7 +63,7 @@ def per_sample_share(X, goal, layers, parameters, work, norms, G, share, shares)
     first, end = share_of(X.shape[0], share, shares, 1)
     for r in range(first, end, ROWS):
         s = min(end, r + ROWS)
-        room = matrix_at(work[share], 0, rows_of_room(layers), s - r)
+        room = matrix_at(work[share], 0, layers[-1, ROOM], s - r)
         forward_and_back(X, order, goal, layers, parameters, room, r, s, 0)
         for i in range(r, s):
             norms[i] = sqrt(squared_norm(X[i], layers, room, i - r))

@@ -23,7 +23,7 @@ from nbfc.kernels.layers import (
     bias,
     weights,
 )
-from nbfc.kernels.memory import address_of, matrix_at, matrix_of, size_of, vector_of
+from nbfc.kernels.memory import address_of, flat, matrix_at, matrix_of, size_of, vector_of
 from nbfc.kernels.multiply import NARROW, is_large, multiply_vector
 from nbfc.kernels.packed import copy_panels, multiply_panels_bias, size_of_panels
 from nbfc.kernels.rows import is_small
@@ -148,7 +148,7 @@ def predict_row(layers, parameters, x, work, half, y, number):
 def forward_whole_rows(X, layers, layer, W, b, Y):
     """Fill the outputs of a layer that goes over whole rows."""
     go(FORWARD, layers[layer, KIND], X, Y, W, b, matrix_at(X, 0, 0, 0), X, Y)
-    activate(layers[layer, ACTIVATION], Y.reshape(Y.size))
+    activate(layers[layer, ACTIVATION], flat(Y))
 
 
 @kernel
@@ -187,7 +187,7 @@ def forward_panels(X, panels, b, activation, Y):
     """`forward_outputs` by panels of W."""
     multiply_panels_bias(X, panels, b, activation == RELU, Y)
     if activation != RELU:
-        activate(activation, Y.reshape(Y.size))
+        activate(activation, flat(Y))
 
 
 @kernel

@@ -17,7 +17,7 @@ from nbfc.kernels._addresses import Table
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.dense import columns_of, share_of
 from nbfc.kernels.layers import BIAS_AT, DENSE, KIND, N_OUT, TABLE, WEIGHTS_AT, weights
-from nbfc.kernels.per_sample import CLIP_ROWS, CLIP_TABLE, has_clip, sum_of_squares
+from nbfc.kernels.sample_norms import CLIP_ROWS, CLIP_TABLE, has_clip, sum_of_squares
 from nbfc.kernels.updates import (
     CLIP,
     CLIP_NORM,

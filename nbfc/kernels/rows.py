@@ -6,7 +6,7 @@ instead, so that each reads its part of W alone, and meet after every layer.
 
 from numba import types
 
-from nbfc.kernels._jit import kernel
+from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.dense import (
     FEW_ROWS,
     WHOLE,
@@ -26,15 +26,17 @@ from nbfc.kernels.layers import (
     KIND,
     N_IN,
     N_OUT,
+    SIZE,
     TABLE,
     W_ROWS,
     bias,
-    number_of_parameters,
     weights,
 )
 from nbfc.kernels.losses import loss_rows, objective, weigh
+from nbfc.kernels.memory import flat
+from nbfc.kernels.sample_norms import clip
 from nbfc.kernels.whole_rows import BACK, FORWARD, go_in_room
-from nbfc.kernels.workspace import batch_size, gradients, inputs, losses, outputs, slopes
+from nbfc.kernels.workspace import batch_size, gradients, inputs, losses, outputs, rows_of_batch, slopes
 
 SMALL = 2**18  # products of numbers that one thread takes as soon as two; to fetch a weight counts for eight
 
@@ -48,12 +50,12 @@ def batch_and_network(real):
 def forward_and_back(X, order, goal, layers, parameters, room, r, s, place):
     """Take rows r to s of the batch to `place` in a room: the outputs of all layers, the losses, and the gradients.
 
-    A layer's gradient is the one at its Y, before ①②③.
+    A layer's gradient is the one at its Y, before ①②③. Where the goal says so, each sample's is then shortened.
     """
     end = place + s - r
     if order.shape[0] > 0:
         gather(X, order[r:s], inputs(layers, room, place, end))
-    rows = inputs(layers, room, place, end) if order.shape[0] > 0 else X[r:s]
+    rows = rows_of_batch(X, order, layers, room, r, s, place)
     for layer in range(layers.shape[0]):
         n_out = layers[layer, N_OUT]
         forward_layer(rows, layers, parameters, room, layer, place, end, 0, n_out)
@@ -63,6 +65,7 @@ def forward_and_back(X, order, goal, layers, parameters, room, r, s, place):
         n_in = layers[layer, N_IN]
         back_layer(layers, parameters, room, layer, goal.key, place, end, False, 0, n_in)
         drop_back(layers, room, layer - 1, goal.key, r, place, end, 0, n_in)
+    clip(rows, layers, room, place, goal.longest)
 
 
 @kernel(once=lambda real: (real[:, ::1], TABLE, real[::1], real[:, ::1], *[types.intp] * 5))
@@ -80,11 +83,11 @@ def forward_layer(rows, layers, parameters, room, layer, place, end, j0, j1):
     else:
         go_in_room(FORWARD, layers, parameters, room, layer, place, end, X, Y)
         if not is_further(activation):
-            activate(activation, Y.reshape(Y.size))
+            activate(activation, flat(Y))
             return
     D = slopes(layers, room, layer, place, end)
     if j1 - j0 == Y.shape[1]:
-        activate_with_slopes(activation, Y.reshape(Y.size), D.reshape(D.size))
+        activate_with_slopes(activation, flat(Y), flat(D))
     else:
         for i in range(Y.shape[0]):
             activate_with_slopes(activation, Y[i, j0:j1], D[i, j0:j1])
@@ -105,7 +108,7 @@ def back_layer(layers, parameters, room, layer, key, place, end, few, k0, k1):
     if is_further(layers[layer - 1, ACTIVATION]):
         D = slopes(layers, room, layer - 1, place, end)
         if k1 - k0 == dX.shape[1]:
-            multiply(D.reshape(D.size), dX.reshape(dX.size))
+            multiply(flat(D), flat(dX))
         else:
             for i in range(dX.shape[0]):
                 multiply(D[i, k0:k1], dX[i, k0:k1])
@@ -117,10 +120,10 @@ def multiply_by_slopes(layers, room, layer, place, end, dY):
     activation = layers[layer, ACTIVATION]
     if is_further(activation):
         D = slopes(layers, room, layer, place, end)
-        multiply(D.reshape(D.size), dY.reshape(dY.size))
+        multiply(flat(D), flat(dY))
     else:
         Y = outputs(layers, room, layer, place, end)
-        multiply_by_derivative(activation, Y.reshape(Y.size), dY.reshape(dY.size))
+        multiply_by_derivative(activation, flat(Y), flat(dY))
 
 
 @kernel
@@ -150,20 +153,21 @@ def take_loss(goal, r, s, layers, room, place):
     multiply_by_slopes(layers, room, last, place, end, dY)
 
 
-# ---- columns: phase 0 gathers rows, 1 to L are the layers forward, L + 1 is the loss, the rest are ③ of L to 2 -------
+# ---- columns: phase 0 gathers rows, 1 to L are the layers forward, L + 1 is the loss, L + 2 to 2 L are ③ of L to 2,
+# ---- and the last one shortens samples' gradients --------------------------------------------------------------------
 
 
-@kernel
+@inlined
 def phases(layers, N):
     """Return in how many phases pass 1 is made: one, but where threads share columns."""
-    return 2 * layers.shape[0] + 1 if shares_columns(N, number_of_parameters(layers)) else 1
+    return 2 * layers.shape[0] + 2 if shares_columns(N, layers[-1, SIZE]) else 1
 
 
 @kernel
 def layer_of(layers, phase):
     """Return the layer, from 0, that a phase multiplies by, or −1."""
     L = layers.shape[0]
-    if phase == 0 or phase == L + 1:
+    if phase == 0 or phase == L + 1 or phase > 2 * L:
         return -1
     return phase - 1 if phase <= L else 2 * L + 1 - phase
 
@@ -185,18 +189,20 @@ def is_small(layers, layer, N, shared):
 
 @kernel
 def phase_of_columns(X, order, goal, layers, parameters, room, phase, share, shares):
-    """Gather the rows, take the loss, or fill a share of the columns of a layer's Y or of the gradient at its X.
+    """Do what is for one thread, or fill a share of the columns of a layer's Y or of the gradient at its X.
 
     Of a layer that goes over whole rows it is a share of those.
     """
     N, L, layer = batch_size(X, order), layers.shape[0], layer_of(layers, phase)
+    rows = rows_of_batch(X, order, layers, room, 0, N, 0)
     if phase == 0:
         gather(X, order, inputs(layers, room, 0, order.shape[0]))
     elif phase == L + 1:
         take_loss(goal, 0, N, layers, room, 0)
+    elif layer < 0:
+        clip(rows, layers, room, 0, goal.longest)
     elif phase <= L:
         r, s, j0, j1 = part_of(layers, layer, N, layers[layer, N_OUT], share, shares)
-        rows = inputs(layers, room, 0, N) if order.shape[0] > 0 else X
         forward_layer(rows, layers, parameters, room, layer, r, s, j0, j1)
         drop(layers, room, layer, goal.key, r, r, s, j0, j1)
     else:

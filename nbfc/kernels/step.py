@@ -34,11 +34,10 @@ from nbfc.kernels.dropout import key_of
 from nbfc.kernels.layers import W_ROWS
 from nbfc.kernels.losses import Objective
 from nbfc.kernels.parameters import bias_gradient, pass_of_parameters, weight_gradient
-from nbfc.kernels.per_sample import CLIP_ROWS, clip
 from nbfc.kernels.regularization import between, phases_of_parameters
 from nbfc.kernels.rows import batch_and_network, forward_and_back, is_serial, phase_of_columns, phases
-from nbfc.kernels.updates import CLIP, CODE, KEEP, NUMBER, RULE, STEP, update
-from nbfc.kernels.workspace import ROWS, batch_size, gradient_of_part, inputs, losses, number_of_parts, room
+from nbfc.kernels.updates import CLIP, CODE, KEEP, NUMBER, STEP, update
+from nbfc.kernels.workspace import ROWS, batch_size, gradient_of_part, losses, number_of_parts, room, rows_of_batch
 
 
 @kernel(parallel=True)
@@ -51,15 +50,14 @@ def train_step(X, order, labels, targets, weights, loss, layers, parameters, sta
     """
     if rule[CODE] != KEEP:
         rule[STEP] += 1
-    goal = Objective(labels, targets, weights, loss, rule[NUMBER], key_of(rule))
+    goal = Objective(labels, targets, weights, loss, rule[NUMBER], key_of(rule), rule[CLIP])
     N = batch_size(X, order)
     for phase in range(phases(layers, N)):
         if is_serial(layers, N, phase):
-            pass_of_rows(X, order, goal, layers, parameters, work, rule, phase, 0, 1)
+            pass_of_rows(X, order, goal, layers, parameters, work, phase, 0, 1)
         else:
             for share in prange(threads):
-                pass_of_rows(X, order, goal, layers, parameters, work, rule, phase, share, threads)
-    clip_few_rows(X, order, layers, work, rule)
+                pass_of_rows(X, order, goal, layers, parameters, work, phase, share, threads)
     J = mean_loss(layers, work, N)
     if np.isfinite(J) or rule[CODE] == KEEP:
         work[-1] = 0
@@ -67,48 +65,24 @@ def train_step(X, order, labels, targets, weights, loss, layers, parameters, sta
             between(layers, parameters, state, rule, phase)
             for share in prange(threads):
                 pass_of_parameters(X, order, layers, parameters, state, work, rule, phase, share, threads)
-    taken = is_taken(J, parameters, state, work, rule)
-    if not taken:
-        rule[STEP] -= 1
-    return J, taken
+    return J, is_taken(J, work[-1], parameters, state, rule)
 
 
 @kernel
-def clip_few_rows(X, order, layers, work, rule):
-    """Shorten samples' gradients if the rule says so, where pass 1 went by columns: then all rows are done at once."""
-    N = batch_size(X, order)
-    if rule[CLIP] > 0 and phases(layers, N) > 1:
-        here = room(layers, work, N, 0)
-        rows = inputs(layers, here, 0, N) if order.shape[0] > 0 else X[:N]
-        clip(CLIP_ROWS, rows, layers, here, 0, rule[CLIP])
-
-
-@kernel
-def is_taken(J, parameters, state, work, rule):
-    """Return whether loss and updated parameters are finite; otherwise undo the update."""
-    if rule[CODE] == KEEP:
+def is_taken(J, overflow, parameters, state, rule):
+    """Return whether loss and updated parameters are finite, as `overflow` tells; else undo update and count."""
+    if rule[CODE] == KEEP or (np.isfinite(J) and not np.isnan(overflow)):
         return True
-    if not np.isfinite(J):
-        return False
-    return is_finite(work[-1], parameters, state)
-
-
-@kernel
-def is_finite(overflow, parameters, state):
-    """Return whether an update's overflow is 0, and not NaN; undo the update where it is."""
-    if np.isnan(overflow):
+    if np.isfinite(J):
         for p in range(parameters.shape[0]):
             parameters[p] = state[0, p]
-        return False
-    return True
+    rule[STEP] -= 1
+    return False
 
 
-@kernel(once=lambda real: (*batch_and_network(real), real[::1], RULE, *[types.intp] * 3))
-def pass_of_rows(X, order, goal, layers, parameters, work, rule, phase, share, shares):
-    """Pass 1 for a share of the rows in blocks, of the parts, or of the columns that a phase fills.
-
-    Where the rule says so, the gradient of each sample is then shortened.
-    """
+@kernel(once=lambda real: (*batch_and_network(real), real[::1], *[types.intp] * 3))
+def pass_of_rows(X, order, goal, layers, parameters, work, phase, share, shares):
+    """Pass 1 for a share of the rows in blocks, of the parts, or of the columns that a phase fills."""
     N = batch_size(X, order)
     if phases(layers, N) > 1:
         here = room(layers, work, N, 0)
@@ -118,20 +92,15 @@ def pass_of_rows(X, order, goal, layers, parameters, work, rule, phase, share, s
     if parts == 0:
         first, end = share_of(N, share, shares, ROWS_TOGETHER)
         for r in range(first, end, ROWS):
-            s, here = min(end, r + ROWS), room(layers, work, N, 0)
-            forward_and_back(X, order, goal, layers, parameters, here, r, s, r)
-            if rule[CLIP] > 0:
-                rows = inputs(layers, here, r, s) if order.shape[0] > 0 else X[r:s]
-                clip(CLIP_ROWS, rows, layers, here, r, rule[CLIP])
+            here = room(layers, work, N, 0)
+            forward_and_back(X, order, goal, layers, parameters, here, r, min(end, r + ROWS), r)
         return
     for part in range(parts * share // shares, parts * (share + 1) // shares):
         r, s = share_of(N, part, parts, WHOLE)
         here = room(layers, work, N, share)
         forward_and_back(X, order, goal, layers, parameters, here, r, s, 0)
         gradient = gradient_of_part(layers, work, part)
-        rows = inputs(layers, here, 0, s - r) if order.shape[0] > 0 else X[r:s]
-        if rule[CLIP] > 0:
-            clip(CLIP_ROWS, rows, layers, here, 0, rule[CLIP])
+        rows = rows_of_batch(X, order, layers, here, r, s, 0)
         for layer in range(layers.shape[0]):
             if layers[layer, W_ROWS] > 0:
                 weight_gradient(rows, layers, here, layer, 0, layers[layer, W_ROWS], gradient)
@@ -167,7 +136,4 @@ def mean_loss(layers, work, N):
 def update_alone(parameters, state, rule):
     """Update all parameters by the gradient in the state, on the caller's thread, as a step does; return as it does."""
     rule[STEP] += 1
-    taken = is_finite(update(parameters, state, rule, 0, parameters.shape[0]), parameters, state)
-    if not taken:
-        rule[STEP] -= 1
-    return taken
+    return is_taken(0.0, update(parameters, state, rule, 0, parameters.shape[0]), parameters, state, rule)

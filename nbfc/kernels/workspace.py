@@ -18,15 +18,14 @@ from numba.extending import register_jitable
 from nbfc._arrays import Array
 from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.dense import WHOLE
-from nbfc.kernels.elementwise import SIGMOID
-from nbfc.kernels.layers import ACTIVATION, KIND, N_IN, N_OUT, NORMALIZE, OUTPUTS_AT, number_of_parameters
+from nbfc.kernels.layers import N_IN, N_OUT, OUTPUTS_AT, ROOM, SIZE
 from nbfc.kernels.memory import matrix_at, vector_at
 
 ROWS = 256  # rows that are taken through the network at a time: enough to make up for copying panels of weights
 PART, PARTS = 128, 8  # rows of a part, at least, and how many parts are enough for many threads
 
 
-@kernel
+@inlined
 def batch_size(X, order):
     """Return N."""
     return order.shape[0] if order.shape[0] > 0 else X.shape[0]
@@ -39,7 +38,7 @@ def rows_of_part(layers, N):
     It is cut where to write and read a part's gradient costs less than a quarter of reading the part's rows again.
     """
     rows = min(ROWS, (max(PART, N // PARTS) + WHOLE - 1) // WHOLE * WHOLE)
-    return rows if rows < N and rows * rows_of_room(layers) > 4 * number_of_parameters(layers) else N
+    return rows if rows < N and rows * layers[-1, ROOM] > 4 * layers[-1, SIZE] else N
 
 
 @kernel
@@ -53,22 +52,22 @@ def number_of_parts(layers, N):
 def size_of_work(layers: Array, N: int, threads: int) -> int:
     """Return how many entries the memory of a step on N samples has."""
     rows = rows_of_part(layers, N)
-    parts = (N + rows - 1) // rows * (number_of_parameters(layers) + 1) if rows < N else 0
-    return parts + (threads if rows < N else 1) * rows_of_room(layers) * rows + 1  # type: ignore[no-any-return]
+    parts = (N + rows - 1) // rows * (layers[-1, SIZE] + 1) if rows < N else 0
+    return parts + (threads if rows < N else 1) * layers[-1, ROOM] * rows + 1  # type: ignore[no-any-return]
 
 
 @inlined
 def gradient_of_part(layers, work, part):
     """Return a part's gradient and mean loss, (P + 1,)."""
-    return vector_at(work, part * (number_of_parameters(layers) + 1), number_of_parameters(layers) + 1)
+    return vector_at(work, part * (layers[-1, SIZE] + 1), layers[-1, SIZE] + 1)
 
 
 @inlined
 def room(layers, work, N, share):
     """Return a room, (2 S + 1 + m, C)."""
-    C, numbers = rows_of_part(layers, N), rows_of_room(layers)
-    start = number_of_parts(layers, N) * (number_of_parameters(layers) + 1) + share * numbers * C
-    return matrix_at(work, start, numbers, C)
+    C = rows_of_part(layers, N)
+    start = number_of_parts(layers, N) * (layers[-1, SIZE] + 1) + share * layers[-1, ROOM] * C
+    return matrix_at(work, start, layers[-1, ROOM], C)
 
 
 @inlined
@@ -99,14 +98,10 @@ def inputs(layers, room, r, s):
     return matrix_at(room, start + r * layers[0, N_IN], s - r, layers[0, N_IN])
 
 
-@register_jitable
-def rows_of_room(layers: Array) -> int:
-    """Return 2 S + 1 + m, or 3 S + 1 + m: how many numbers each sample takes."""
-    parts = 2
-    for layer in range(layers.shape[0]):
-        if layers[layer, ACTIVATION] > SIGMOID or layers[layer, KIND] == NORMALIZE:
-            parts = 3
-    return parts * all_outputs(layers) + 1 + layers[0, N_IN]  # type: ignore[no-any-return]
+@inlined
+def rows_of_batch(X, order, layers, room, r, s, place):
+    """Return rows r to s of the batch: of X, or where they were gathered, from `place` on in a room."""
+    return inputs(layers, room, place, place + s - r) if order.shape[0] > 0 else X[r:s]
 
 
 @inlined
@@ -116,7 +111,7 @@ def slopes(layers, room, layer, r, s):
     return matrix_at(room, start + r * layers[layer, N_OUT], s - r, layers[layer, N_OUT])
 
 
-@register_jitable
+@inlined
 def all_outputs(layers):
     """Return S, the sum of the layers' outputs."""
     return layers[-1, OUTPUTS_AT] + layers[-1, N_OUT]
