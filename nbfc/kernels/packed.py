@@ -12,6 +12,7 @@ from numba.extending import register_jitable
 
 from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.copies import copy_panel, whole_vectors
+from nbfc.kernels.dense import share_of
 from nbfc.kernels.memory import address_of, lanes, size_of
 from nbfc.kernels.multiply import matrix
 from nbfc.kernels.panel import multiply_panel
@@ -33,12 +34,13 @@ def size_of_panels(K, n, itemsize):
 
 
 @kernel
-def copy_panels(B, panels):
-    """Copy a matrix B (K, n) to an array `panels` (size_of_panels or more,)."""
+def copy_panels(B, panels, share, shares):
+    """Copy a share of a matrix B (K, n) to an array `panels` (size_of_panels or more,)."""
     number = panels.dtype.type(1)
     size, width = size_of(number), MOST_VECTORS * lanes(number)
     K, n = B.shape
-    for j in range(0, n, width):
+    first, end = share_of(n, share, shares, width)
+    for j in range(first, end, width):
         source = Matrix(address_of(B) + j * size, n, 1)
         copy_panel(source, K, min(width, n - j), address_of(panels) + j * K * size, number)
 

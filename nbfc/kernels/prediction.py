@@ -7,7 +7,7 @@ from numba import prange, types
 from numba.extending import register_jitable
 
 from nbfc._arrays import Array, aligned_empty
-from nbfc.kernels._jit import MOST_THREADS, kernel
+from nbfc.kernels._jit import MOST_THREADS, inlined, kernel
 from nbfc.kernels.dense import ROWS_TOGETHER, columns_of, forward_outputs, share_of, shares_columns
 from nbfc.kernels.elementwise import IDENTITY, RELU, activate
 from nbfc.kernels.layers import (
@@ -23,87 +23,98 @@ from nbfc.kernels.layers import (
     bias,
     weights,
 )
-from nbfc.kernels.memory import address_of, flat, matrix_at, matrix_of, size_of, vector_of
-from nbfc.kernels.multiply import NARROW, is_large, multiply_vector
+from nbfc.kernels.memory import address_of, flat, matrix_at, matrix_of, size_of, vector_at, vector_of
+from nbfc.kernels.multiply import LARGE_B_FOR_FEW, NARROW, is_large, multiply_vector
 from nbfc.kernels.packed import copy_panels, multiply_panels_bias, size_of_panels
 from nbfc.kernels.rows import is_small
 from nbfc.kernels.tile import BIAS, STORE, Ends, Matrix
 from nbfc.kernels.tile import RELU as CUT
+from nbfc.kernels.turns import begin_turns, next_block
 from nbfc.kernels.whole_rows import FORWARD, go
 from nbfc.kernels.workspace import ROWS
 
-MOST_PANELS = 2**21  # entries: each thread makes panels of its own, and a cache that they share should hold them
+MOST_PANELS = 2**21  # entries: a cache that threads share should hold them
+ROWS_OF_PACKED = 128  # in a block, where panels have been copied: few, that all threads may end at the same time
 ENTRIES_OF_LINE = 16  # of the cache, at least: buffers and panels start at one
+COPY, BY_ROWS = -2, -1  # what is done at a time, but for the columns of a layer
 
 
 def memory(layers: Array, samples: int, dtype: Any) -> tuple[int, Array]:
     """Return memory for predictions, a row for each thread, and for how many samples at most it serves.
 
-    A row has two buffers (see `predict_rows`), and where all threads would have several blocks also room for panels.
+    A row has two buffers (see `predict_rows`). Where there are several blocks of samples, further rows are for panels.
     """
-    most, size = samples, 2 * size_of_buffer.py_func(layers, samples)
+    most, panels = samples, 0
     if samples > ROWS:
-        most = 2 * ROWS * MOST_THREADS - 1
+        most = 2 * ROWS - 1
     if samples > most:
         most, panels = sys.maxsize, panels_before.py_func(layers, len(layers), dtype.itemsize)
-        size += panels if panels <= MOST_PANELS else 0
-    return most, aligned_empty((MOST_THREADS, size), dtype)
+    columns = max(ENTRIES_OF_LINE, 2 * size_of_buffer.py_func(layers, samples))  # one layer needs no buffers
+    rows = MOST_THREADS + (-(-panels // columns) if panels <= MOST_PANELS else 0)
+    return most, aligned_empty((rows, columns), dtype)
 
 
 @kernel(parallel=True)
 def predict(X, layers, parameters, work, Y, threads):
     """Y (N, n) = the network's outputs for X (N, m).
 
-    Each thread owns whole rows of Y, and a row of `work`. Where rows are few they go through one layer after the other,
-    in the first row of `work`, and each thread owns whole columns of a layer's outputs.
+    Threads take blocks of rows in turns; each has a row of `work`. Where there are several blocks, and `work` has
+    further rows, the panels of large weights are copied there first. Where rows are few they go through one layer after
+    the other, in the first row of `work`, and each thread owns whole columns of a layer's outputs.
     """
-    by_columns = threads > 1 and shares_columns(X.shape[0], parameters.shape[0])
-    for phase in range(layers.shape[0] if by_columns else 1):
-        layer = phase if by_columns else -1
-        if by_columns and is_small(layers, layer, X.shape[0], N_OUT):
+    begin_turns(threads)
+    first, stop = COPY if is_packed(X, work) else BY_ROWS, 0
+    if threads > 1 and shares_columns(X.shape[0], parameters.shape[0]):
+        first, stop = 0, layers.shape[0]
+    for layer in range(first, stop):
+        if layer >= 0 and is_small(layers, layer, X.shape[0], N_OUT):
             predict_share(X, layers, parameters, work, Y, layer, 0, 1)
         else:
             for share in prange(threads):
                 predict_share(X, layers, parameters, work, Y, layer, share, threads)
 
 
-@kernel(
-    once=lambda real: (
-        real[:, ::1],
-        TABLE,
-        real[::1],
-        *[real[:, ::1]] * 2,
-        *[types.intp] * 3,
-    )
-)
+@kernel
+def is_packed(X, work):
+    """Return whether panels are copied for these rows."""
+    return X.shape[0] >= 2 * ROWS and work.shape[0] > MOST_THREADS
+
+
+@inlined
+def panels_in(work, at):
+    """Return the panels from entry `at` on."""
+    start = MOST_THREADS * work.shape[1] + at
+    return vector_at(work, start, work.size - start)
+
+
+@kernel(once=lambda real: (real[:, ::1], TABLE, real[::1], *[real[:, ::1]] * 2, *[types.intp] * 3))
 def predict_share(X, layers, parameters, work, Y, layer, share, shares):
-    """Take a share of the rows through all layers, or fill a share of the columns of one layer's outputs."""
-    if layer < 0 and X.shape[0] == 1:
+    """Copy a share of the panels, take rows through all layers, or fill a share of the columns of a layer's outputs."""
+    if layer == COPY:
+        copy_all_panels(layers, parameters, work, share, shares)
+    elif layer < 0 and X.shape[0] == 1:
         number, half = work.dtype.type(1), work.shape[1] // 2
         x, y, buffers = address_of(X), address_of(Y), address_of(work)
         predict_row(layers, address_of(parameters), x, buffers, half, y, number)
     elif layer < 0:
-        predict_rows(X, layers, parameters, work[share], Y, share, shares)
+        predict_rows(X, layers, parameters, work, Y, share, shares)
     else:
         predict_columns(X, layers, parameters, work[0], Y, layer, share, shares)
 
 
 @kernel
 def predict_rows(X, layers, parameters, work, Y, share, shares):
-    """Take the rows in blocks of `ROWS`, by way of two buffers in turns.
+    """Take blocks of rows, of nearly the same size, by way of two buffers in turns.
 
-    Each buffer holds a block of the widest outputs of a layer before the last. Where there are several blocks, and
-    `work` has room behind the buffers, the panels of large weights are copied there first.
+    Each buffer holds a block of the widest outputs of a layer before the last.
     """
-    first, end = share_of(X.shape[0], share, shares, ROWS_TOGETHER)
-    last = layers.shape[0] - 1
-    size = size_of_buffer(layers, X.shape[0])
-    here, there, panels = work[:size], work[size : 2 * size], work[2 * size :]
-    packed = end - first >= 2 * ROWS and panels.shape[0] > 0
-    if packed:
-        copy_all_panels(layers, parameters, panels)
-    for r in range(first, end, ROWS):
-        s = min(end, r + ROWS)
+    N, last, size = X.shape[0], layers.shape[0] - 1, size_of_buffer(layers, X.shape[0])
+    here, there, packed = work[share, :size], work[share, size : 2 * size], is_packed(X, work)
+    rows = shares * (ROWS_OF_PACKED if packed else ROWS)
+    blocks = (N + rows - 1) // rows * shares
+    done, block = 0, next_block(0, blocks, share, shares)
+    while block < blocks:
+        r, s = share_of(N, block, blocks, ROWS_TOGETHER)
         source = X[r:s]
         for layer in range(last + 1):
             n_in, n_out = layers[layer, N_IN], layers[layer, N_OUT]
@@ -113,11 +124,13 @@ def predict_rows(X, layers, parameters, work, Y, share, shares):
                 forward_whole_rows(source, layers, layer, W, b, target)
             elif packed and has_panels(n_in, n_out, Y.itemsize):
                 at = panels_before(layers, layer, Y.itemsize)
-                forward_panels(source, panels[at:], b, layers[layer, ACTIVATION], target)
+                forward_panels(source, panels_in(work, at), b, layers[layer, ACTIVATION], target)
             else:
                 forward_outputs(source, W, b, layers[layer, ACTIVATION], target, 0, n_out)
             source = target
             here, there = there, here
+        done += 1
+        block = next_block(done, blocks, share, shares)
 
 
 @kernel(within=True)
@@ -169,17 +182,17 @@ def panels_before(layers, layer, itemsize):
 
 @register_jitable
 def has_panels(n_in, n_out, itemsize):
-    """Return whether a layer's weights are such as ``multiply`` copies the panels of, on any CPU."""
-    return n_out > NARROW and is_large(n_in, n_out, itemsize)
+    """Return whether a layer's weights are such as ``multiply`` copies the panels of, on some CPU."""
+    return n_out > NARROW and (is_large(n_in, n_out, itemsize) or n_in * n_out * itemsize >= LARGE_B_FOR_FEW)
 
 
 @kernel
-def copy_all_panels(layers, parameters, panels):
-    """Copy the panels of large weights, layer by layer."""
+def copy_all_panels(layers, parameters, work, share, shares):
+    """Copy a share of the panels of large weights, layer by layer."""
     for layer in range(layers.shape[0]):
         if layers[layer, KIND] == DENSE and has_panels(layers[layer, N_IN], layers[layer, N_OUT], parameters.itemsize):
             at = panels_before(layers, layer, parameters.itemsize)
-            copy_panels(weights(layers, parameters, layer), panels[at:])
+            copy_panels(weights(layers, parameters, layer), panels_in(work, at), share, shares)
 
 
 @kernel

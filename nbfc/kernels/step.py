@@ -10,7 +10,8 @@ Where rows are few, pass 1 takes them all through one layer before the next, and
 
 Where parameters are few and rows are many, the batch is cut into parts instead. Pass 1 takes each part through ① and ②
 as well, in memory that the next part uses again, and what cores then have to send each other in pass 2 is no longer
-the rows but the parts' gradients. How a batch is cut depends on its size and on the network alone.
+the rows but the parts' gradients. How a batch is cut depends on its size and on the network alone. Threads take parts
+in turns (see ``turns``).
 
 No two threads ever add into one number: the bits are the same for any number of threads.
 
@@ -36,8 +37,17 @@ from nbfc.kernels.losses import Objective
 from nbfc.kernels.parameters import bias_gradient, pass_of_parameters, weight_gradient
 from nbfc.kernels.regularization import between, phases_of_parameters
 from nbfc.kernels.rows import batch_and_network, forward_and_back, is_serial, phase_of_columns, phases
+from nbfc.kernels.turns import begin_turns, next_block
 from nbfc.kernels.updates import CLIP, CODE, KEEP, NUMBER, STEP, update
-from nbfc.kernels.workspace import ROWS, batch_size, gradient_of_part, losses, number_of_parts, room, rows_of_batch
+from nbfc.kernels.workspace import (
+    ROWS,
+    batch_size,
+    gradient_of_part,
+    losses,
+    number_of_parts,
+    room,
+    rows_of_batch,
+)
 
 
 @kernel(parallel=True)
@@ -52,6 +62,7 @@ def train_step(X, order, labels, targets, weights, loss, layers, parameters, sta
         rule[STEP] += 1
     goal = Objective(labels, targets, weights, loss, rule[NUMBER], key_of(rule), rule[CLIP])
     N = batch_size(X, order)
+    begin_turns(threads)
     for phase in range(phases(layers, N)):
         if is_serial(layers, N, phase):
             pass_of_rows(X, order, goal, layers, parameters, work, phase, 0, 1)
@@ -82,30 +93,34 @@ def is_taken(J, overflow, parameters, state, rule):
 
 @kernel(once=lambda real: (*batch_and_network(real), real[::1], *[types.intp] * 3))
 def pass_of_rows(X, order, goal, layers, parameters, work, phase, share, shares):
-    """Pass 1 for a share of the rows in blocks, of the parts, or of the columns that a phase fills."""
+    """Pass 1 for blocks of rows in turns, or for parts, or for a share of the columns that a phase fills."""
     N = batch_size(X, order)
     if phases(layers, N) > 1:
         here = room(layers, work, N, 0)
         phase_of_columns(X, order, goal, layers, parameters, here, phase, share, shares)
         return
     parts = number_of_parts(layers, N)
-    if parts == 0:
-        first, end = share_of(N, share, shares, ROWS_TOGETHER)
-        for r in range(first, end, ROWS):
-            here = room(layers, work, N, 0)
-            forward_and_back(X, order, goal, layers, parameters, here, r, min(end, r + ROWS), r)
-        return
-    for part in range(parts * share // shares, parts * (share + 1) // shares):
-        r, s = share_of(N, part, parts, WHOLE)
-        here = room(layers, work, N, share)
-        forward_and_back(X, order, goal, layers, parameters, here, r, s, 0)
-        gradient = gradient_of_part(layers, work, part)
-        rows = rows_of_batch(X, order, layers, here, r, s, 0)
-        for layer in range(layers.shape[0]):
-            if layers[layer, W_ROWS] > 0:
-                weight_gradient(rows, layers, here, layer, 0, layers[layer, W_ROWS], gradient)
-                bias_gradient(rows, layers, here, layer, gradient)
-        gradient[-1] = sum_of_losses(layers, here, s - r) / (s - r)
+    blocks = parts if parts > 0 else (N + shares * ROWS - 1) // (shares * ROWS) * shares
+    here = room(layers, work, N, share if parts > 0 else 0)
+    done, block = 0, next_block(0, blocks, share, shares)
+    while block < blocks:
+        r, s = share_of(N, block, blocks, WHOLE if parts > 0 else ROWS_TOGETHER)
+        forward_and_back(X, order, goal, layers, parameters, here, r, s, 0 if parts > 0 else r)
+        if parts > 0:
+            gradients_of_part(X, order, layers, work, here, block, r, s)
+        done += 1
+        block = next_block(done, blocks, share, shares)
+
+
+@kernel
+def gradients_of_part(X, order, layers, work, room, part, r, s):
+    """Fill a part's gradient, and its mean loss, from a room that holds rows r to s."""
+    gradient, rows = gradient_of_part(layers, work, part), rows_of_batch(X, order, layers, room, r, s, 0)
+    for layer in range(layers.shape[0]):
+        if layers[layer, W_ROWS] > 0:
+            weight_gradient(rows, layers, room, layer, 0, layers[layer, W_ROWS], gradient)
+            bias_gradient(rows, layers, room, layer, gradient)
+    gradient[-1] = sum_of_losses(layers, room, s - r) / (s - r)
 
 
 @kernel
