@@ -32,7 +32,7 @@ def callable_from_python(function: Function) -> Function:
     for name in ("__module__", "__name__", "__qualname__"):  # which give it a place of its own on disk
         setattr(call, name, getattr(function, name))
     compiled = numba.njit(call)
-    compiled._cache = KernelCache(compiled.py_func, JOBS.missed)
+    compiled._cache = KernelCache(compiled.py_func, JOBS.missed, allocates=True)
     compiled.compile = partial(JOBS.get, compiled.compile)
 
     @wraps(function)

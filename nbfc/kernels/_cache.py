@@ -44,11 +44,18 @@ class _Kept(FunctionCache):
     well, so an edit (or an upgrade) of *their* files would leave stale code in use.
     """
 
-    def __init__(self, function: Callable[..., Any], form: str, is_alone: bool) -> None:
+    def __init__(self, function: Callable[..., Any], form: str, allocates: bool) -> None:
         super().__init__(function)
-        self._form, self._is_alone = form, is_alone
+        self._form, self._allocates = form, allocates
         stamp = self._cache_file._source_stamp, STAMP
         self._cache_file = _Files(self._cache_path, self._impl.filename_base, stamp)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Load compiled code, without what Numba prepares for compiling: a third of a program's first second."""
+        if self._allocates:
+            target_context.refresh()  # which starts Numba's memory management
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(sig, target_context)
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
         """Tell functions that stand at one place apart by their names, and two forms of one function.
@@ -58,14 +65,14 @@ class _Kept(FunctionCache):
         return sig, codegen.magic_tuple(), (self._py_func.__qualname__, self._py_func.__name__, self._form)
 
     def _save_overload(self, sig: Any, data: Any) -> None:
-        """Save compiled code, but for what is there for compiling it into others where there are none.
+        """Save compiled code, but for what is there for compiling it into others, as there are none.
 
-        That is two thirds of the file, and to read it takes a third of the time to load a kernel. Left is the name, by
+        That is two thirds of the file, and to read it takes a third of the time to load a kernel. Left are names, by
         which Numba knows that the code is there. (From here on this process has no such copy either.)
         """
-        if self._is_alone:
-            name = data.fndesc.llvm_func_name
-            data.library._shared_module = llvm.parse_assembly(f'define void @"{name}"() {{ ret void }}')
+        names = [function.name for function in data.library.get_defined_functions()]
+        stubs = "\n".join(f'define void @"{name}"() {{ ret void }}' for name in names)
+        data.library._shared_module = llvm.parse_assembly(stubs)
         super()._save_overload(sig, data)
 
 
@@ -73,19 +80,19 @@ class KernelCache(_Cache):
     """The cache of a function, made safe and opened when it is first wanted: few of all kernels ever are.
 
     Where Numba raises on a damaged or unwritable file, this compiles anew and says so once. `missed` is called before a
-    function is compiled. Two caches of one function have different forms. One that `is_alone` is never compiled into
-    others.
+    function is compiled. Two caches of one function have different forms. What has a cache is never compiled into
+    others, and allocates nothing unless it says so.
     """
 
     def __init__(
-        self, function: Callable[..., Any], missed: Callable[[], None], form: str = "", is_alone: bool = False
+        self, function: Callable[..., Any], missed: Callable[[], None], form: str = "", allocates: bool = False
     ) -> None:
-        self._function, self._missed, self._form, self._is_alone = function, missed, form, is_alone
+        self._function, self._missed, self._form, self._allocates = function, missed, form, allocates
 
     @cached_property
     def _kept(self) -> Any:
         try:
-            return _Kept(self._function, self._form, self._is_alone)
+            return _Kept(self._function, self._form, self._allocates)
         except (OSError, RuntimeError) as error:  # RuntimeError: Numba found no folder that it may write to
             _warn_once(f"no compiled code is kept on disk, so each process compiles anew ({error})")
             return NullCache()

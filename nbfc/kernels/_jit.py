@@ -62,7 +62,7 @@ def kernel(
 
     The machine code is kept on disk, of what Python calls and of what others call by address: it holds the rest.
 
-    The GIL is released while it runs. Other kernels may call it, and Python too with `entry=True`.
+    The GIL is released while it runs. Other kernels may call it; or with `entry=True` Python, and no kernel.
     `parallel=True` makes its ``prange`` loops parallel, and is for Python alone. Numba takes seconds to compile them,
     which a small network never needs: the result's `serial` is the same kernel for one thread. `launch` chooses.
     `reassociate=True` lets sums be taken in another order, which a loop that sums into one number needs to be
@@ -87,7 +87,7 @@ def kernel(
     dispatcher = njit(function, **options)
     if entry or parallel or once:
         form = "parallel" if parallel else "serial"
-        dispatcher._cache = KernelCache(function, JOBS.missed, form, is_alone=not (entry or parallel))
+        dispatcher._cache = KernelCache(function, JOBS.missed, form)
     if parallel:
         dispatcher.serial = kernel(function, entry=True)
         for form in (dispatcher, dispatcher.serial):

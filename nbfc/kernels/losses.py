@@ -66,7 +66,7 @@ LOSS_TABLE = Table("losses", arguments)
 call_of_table, has_loss = LOSS_TABLE.call, LOSS_TABLE.has
 
 
-@kernel(entry=True)
+@kernel
 def loss_rows(loss, number, Y, labels, targets, J, dY):
     """Fill J (N,) and dY (N, n) for outputs Y (N, n) and labels int64 (N,) or targets (N, n)."""
     call_of_table(loss, Y, labels, targets, number, J, dY)
@@ -207,7 +207,7 @@ for _code, _loss in (
     LOSS_TABLE.add(_code, _loss.kernel)
 
 
-@kernel(entry=True)
+@kernel
 def first_invalid(loss, labels, T, n):
     """Return the first sample whose targets the loss does not allow for n outputs, or −1."""
     for i in range(labels.shape[0]):

@@ -3,7 +3,6 @@
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
-from numba.np.arrayobj import populate_array
 
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.vectors import INT, target
@@ -68,6 +67,8 @@ def _pointer(context, builder, kind, address):
 
 
 def _array(context, builder, kind, data, shape):
+    from numba.np.arrayobj import populate_array  # for compiling alone: a tenth of the time to import Numba
+
     view = context.make_array(kind)(context, builder)
     size = INT(context.get_abi_sizeof(context.get_data_type(kind.dtype)))
     strides = [builder.mul(length, size) for length in shape[1:]] + [size]

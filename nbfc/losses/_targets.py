@@ -10,7 +10,10 @@ from nbfc import _arrays
 from nbfc._arrays import Array
 from nbfc.kernels import losses as kernels
 from nbfc.kernels._addresses import JOBS
+from nbfc.kernels._jit import kernel
 from nbfc.losses._classes import BinaryCrossEntropy, CrossEntropy, Loss, Poisson, resolve
+
+_fill_rows, _find_invalid = (kernel(one.py_func, entry=True) for one in (kernels.loss_rows, kernels.first_invalid))
 
 
 def check_targets(loss: Loss, y: Any, n_out: int, dtype: np.dtype[Any]) -> Array:
@@ -58,7 +61,7 @@ def _first_invalid(loss: Loss, targets: Array, n_out: int, dtype: np.dtype[Any])
         negative = (targets < 0).any(axis=1)
         return int(negative.argmax()) if negative.any() else -1
     code, labels, rows = loss.arguments(targets, dtype)
-    return int(kernels.first_invalid(code, labels, rows, n_out))
+    return int(_find_invalid(code, labels, rows, n_out))
 
 
 def _expected(loss: Loss, target: Array, n_out: int) -> str:
@@ -106,5 +109,5 @@ def per_sample(loss: str | Loss, outputs: Array, y: Array) -> tuple[Array, Array
     J, dY = np.empty(len(Y), dtype), np.empty_like(Y)
     code, labels, rows = loss.arguments(y, dtype)
     JOBS.finish()
-    kernels.loss_rows(code, loss.number, Y, labels, rows, J, dY)
+    _fill_rows(code, loss.number, Y, labels, rows, J, dY)
     return J, dY
