@@ -104,7 +104,7 @@ def predict_share(X, layers, parameters, work, Y, layer, share, shares):
 
 @kernel
 def predict_rows(X, layers, parameters, work, Y, share, shares):
-    """Take blocks of rows, of nearly the same size, by way of two buffers in turns.
+    """Take blocks of rows, of nearly the same size, from one buffer to the other, layer by layer.
 
     Each buffer holds a block of the widest outputs of a layer before the last.
     """
