@@ -101,3 +101,15 @@ for below in (float("inf"), 0):  # on one thread, and on more
 """
     peaks = [int(line.split()[0]) for line in python(code, NUMBA_NRT_STATS="1").splitlines()]
     assert max(peaks) < 2000  # bytes: an array of outputs alone would have 3600
+
+
+def test_what_is_compiled_serves_processes_with_any_number_of_threads(python, tmp_path):
+    """Kernels on disk know none: also of a prediction that copies weights behind what each thread has."""
+    code = """
+import numpy as np, nbfc
+net = nbfc.MLP([300, 1024, 300, 10], seed=0)
+X = np.random.default_rng(0).standard_normal((1000, 300)).astype("f")
+assert np.array_equal(net.predict(X), np.concatenate([net.predict(X[r : r + 100]) for r in range(0, 1000, 100)]))
+"""
+    for count in (1, 3, 2):
+        python(code, NUMBA_NUM_THREADS=str(count), NUMBA_CACHE_DIR=str(tmp_path / "cache"))

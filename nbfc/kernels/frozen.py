@@ -27,7 +27,7 @@ class Policy(NamedTuple):
 
     Attributes
     ----------
-    layers : int64 (L, 10), read-only
+    layers : int64 (L, 12), read-only
         What each layer is: see ``nbfc.kernels.layers``, where normalisation and softmax are layers of their own. The
         network has layers[0, 0] inputs and layers[-1, 1] outputs. Kernels trust it, so a writable one is not taken.
     parameters : (P,), float32 or float64

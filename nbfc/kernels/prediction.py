@@ -34,6 +34,7 @@ from nbfc.kernels.whole_rows import FORWARD, go
 from nbfc.kernels.workspace import ROWS
 
 MOST_PANELS = 2**21  # entries: a cache that threads share should hold them
+FEWEST_TO_PACK = 2 * ROWS  # samples that make up for it
 ROWS_OF_PACKED = 128  # in a block, where panels have been copied: few, that all threads may end at the same time
 ENTRIES_OF_LINE = 16  # of the cache, at least: buffers and panels start at one
 COPY, BY_ROWS = -2, -1  # what is done at a time, but for the columns of a layer
@@ -42,15 +43,11 @@ COPY, BY_ROWS = -2, -1  # what is done at a time, but for the columns of a layer
 def memory(layers: Array, samples: int, dtype: Any) -> tuple[int, Array]:
     """Return memory for predictions, a row for each thread, and for how many samples at most it serves.
 
-    A row has two buffers (see `predict_rows`). Where there are several blocks of samples, further rows are for panels.
+    A row has two buffers (see `predict_rows`). Further rows end with the panels, where there are any.
     """
-    most, panels = samples, 0
-    if samples > ROWS:
-        most = 2 * ROWS - 1
-    if samples > most:
-        most, panels = sys.maxsize, panels_before.py_func(layers, len(layers), dtype.itemsize)
+    most = samples if samples <= ROWS else FEWEST_TO_PACK - 1 if samples < FEWEST_TO_PACK else sys.maxsize
     columns = max(ENTRIES_OF_LINE, 2 * size_of_buffer.py_func(layers, samples))  # one layer needs no buffers
-    rows = MOST_THREADS + (-(-panels // columns) if panels <= MOST_PANELS else 0)
+    rows = MOST_THREADS - (-size_of_all_panels(samples, layers, dtype.itemsize) // columns)
     return most, aligned_empty((rows, columns), dtype)
 
 
@@ -58,12 +55,12 @@ def memory(layers: Array, samples: int, dtype: Any) -> tuple[int, Array]:
 def predict(X, layers, parameters, work, Y, threads):
     """Y (N, n) = the network's outputs for X (N, m).
 
-    Threads take blocks of rows in turns; each has a row of `work`. Where there are several blocks, and `work` has
-    further rows, the panels of large weights are copied there first. Where rows are few they go through one layer after
-    the other, in the first row of `work`, and each thread owns whole columns of a layer's outputs.
+    Threads take blocks of rows in turns; each has a row of `work`. Where rows are many, the panels of large weights are
+    copied to the end of `work` first. Where they are few they go through one layer after the other, in the first row of
+    `work`, and each thread owns whole columns of a layer's outputs.
     """
     begin_turns(threads)
-    first, stop = COPY if is_packed(X, work) else BY_ROWS, 0
+    first, stop = COPY if size_of_all_panels(X.shape[0], layers, Y.itemsize) > 0 else BY_ROWS, 0
     if threads > 1 and shares_columns(X.shape[0], parameters.shape[0]):
         first, stop = 0, layers.shape[0]
     for layer in range(first, stop):
@@ -74,24 +71,11 @@ def predict(X, layers, parameters, work, Y, threads):
                 predict_share(X, layers, parameters, work, Y, layer, share, threads)
 
 
-@kernel
-def is_packed(X, work):
-    """Return whether panels are copied for these rows."""
-    return X.shape[0] >= 2 * ROWS and work.shape[0] > MOST_THREADS
-
-
-@inlined
-def panels_in(work, at):
-    """Return the panels from entry `at` on."""
-    start = MOST_THREADS * work.shape[1] + at
-    return vector_at(work, start, work.size - start)
-
-
 @kernel(once=lambda real: (real[:, ::1], TABLE, real[::1], *[real[:, ::1]] * 2, *[types.intp] * 3))
 def predict_share(X, layers, parameters, work, Y, layer, share, shares):
     """Copy a share of the panels, take rows through all layers, or fill a share of the columns of a layer's outputs."""
     if layer == COPY:
-        copy_all_panels(layers, parameters, work, share, shares)
+        copy_all_panels(X.shape[0], layers, parameters, work, share, shares)
     elif layer < 0 and X.shape[0] == 1:
         number, half = work.dtype.type(1), work.shape[1] // 2
         x, y, buffers = address_of(X), address_of(Y), address_of(work)
@@ -109,8 +93,9 @@ def predict_rows(X, layers, parameters, work, Y, share, shares):
     Each buffer holds a block of the widest outputs of a layer before the last.
     """
     N, last, size = X.shape[0], layers.shape[0] - 1, size_of_buffer(layers, X.shape[0])
-    here, there, packed = work[share, :size], work[share, size : 2 * size], is_packed(X, work)
-    rows = shares * (ROWS_OF_PACKED if packed else ROWS)
+    here, there = work[share, :size], work[share, size : 2 * size]
+    panels = size_of_all_panels(N, layers, Y.itemsize)
+    rows = shares * (ROWS_OF_PACKED if panels > 0 else ROWS)
     blocks = (N + rows - 1) // rows * shares
     done, block = 0, next_block(0, blocks, share, shares)
     while block < blocks:
@@ -122,9 +107,9 @@ def predict_rows(X, layers, parameters, work, Y, share, shares):
             W, b = weights(layers, parameters, layer), bias(layers, parameters, layer)
             if layers[layer, KIND] != DENSE:
                 forward_whole_rows(source, layers, layer, W, b, target)
-            elif packed and has_panels(n_in, n_out, Y.itemsize):
-                at = panels_before(layers, layer, Y.itemsize)
-                forward_panels(source, panels_in(work, at), b, layers[layer, ACTIVATION], target)
+            elif panels > 0 and has_panels(n_in, n_out, Y.itemsize):
+                copies = panels_of_layer(work, panels, layers, layer)
+                forward_panels(source, copies, b, layers[layer, ACTIVATION], target)
             else:
                 forward_outputs(source, W, b, layers[layer, ACTIVATION], target, 0, n_out)
             source = target
@@ -170,7 +155,24 @@ def size_of_buffer(layers, N):
     return (layers[-1, WIDEST] * min(N, ROWS) + ENTRIES_OF_LINE - 1) // ENTRIES_OF_LINE * ENTRIES_OF_LINE
 
 
-@kernel
+@register_jitable
+def size_of_all_panels(N, layers, itemsize):
+    """Return how many entries the panels have that are copied for N rows: none for few rows, or beyond the cache.
+
+    (It depends on nothing that other processes could have otherwise, as they share what is compiled.)
+    """
+    size = panels_before(layers, len(layers), itemsize) if N >= FEWEST_TO_PACK else 0
+    return size if size <= MOST_PANELS else 0
+
+
+@inlined
+def panels_of_layer(work, panels, layers, layer):
+    """Return a layer's panels, and those behind it, in a memory that ends with so many entries of panels."""
+    size = panels - panels_before(layers, layer, work.itemsize)
+    return vector_at(work, work.size - size, size)
+
+
+@register_jitable
 def panels_before(layers, layer, itemsize):
     """Return how many entries the panels of large weights before a layer have, or of all for the number of layers."""
     size = 0
@@ -187,12 +189,13 @@ def has_panels(n_in, n_out, itemsize):
 
 
 @kernel
-def copy_all_panels(layers, parameters, work, share, shares):
+def copy_all_panels(N, layers, parameters, work, share, shares):
     """Copy a share of the panels of large weights, layer by layer."""
+    panels = size_of_all_panels(N, layers, parameters.itemsize)
     for layer in range(layers.shape[0]):
         if layers[layer, KIND] == DENSE and has_panels(layers[layer, N_IN], layers[layer, N_OUT], parameters.itemsize):
-            at = panels_before(layers, layer, parameters.itemsize)
-            copy_panels(weights(layers, parameters, layer), panels_in(work, at), share, shares)
+            copies = panels_of_layer(work, panels, layers, layer)
+            copy_panels(weights(layers, parameters, layer), copies, share, shares)
 
 
 @kernel

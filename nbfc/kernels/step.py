@@ -10,8 +10,9 @@ Where rows are few, pass 1 takes them all through one layer before the next, and
 
 Where parameters are few and rows are many, the batch is cut into parts instead. Pass 1 takes each part through ① and ②
 as well, in memory that the next part uses again, and what cores then have to send each other in pass 2 is no longer
-the rows but the parts' gradients. How a batch is cut depends on its size and on the network alone. Threads take parts
-in turns (see ``turns``).
+the rows but the parts' gradients. How a batch is cut depends on its size and on the network alone.
+
+Threads take blocks of rows, or parts, in turns (see ``turns``).
 
 No two threads ever add into one number: the bits are the same for any number of threads.
 
@@ -20,7 +21,7 @@ Arrays, for P parameters in L layers (see ``layers``), N samples and S = the sum
     X          (N or more, m)     inputs                                                            read
     order      int64 (N,) or (0,) the rows of X that are the batch, in this order; none: X is       read
     goal       Objective          targets, weights and loss (see ``losses``)                        read
-    layers     int64 (L, 10)      the layer table                                                   read
+    layers     int64 (L, 12)      the layer table                                                   read
     parameters (P,)               W and b of all layers                                             updated
     state      (1 + moments, P)   gradient, then the optimizer's moments (see ``updates``)          updated
     work       (size_of_work,)    memory (see ``workspace``)                                        overwritten

@@ -64,7 +64,7 @@ def gradient_of_part(layers, work, part):
 
 @inlined
 def room(layers, work, N, share):
-    """Return a room, (2 S + 1 + m, C)."""
+    """Return a room, (ROOM, C)."""
     C = rows_of_part(layers, N)
     start = number_of_parts(layers, N) * (layers[-1, SIZE] + 1) + share * layers[-1, ROOM] * C
     return matrix_at(work, start, layers[-1, ROOM], C)
