@@ -4,8 +4,9 @@ from numba import types
 
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.dense import WHOLE, bias_gradient_outputs, share_of, weight_gradient_inputs
-from nbfc.kernels.layers import BIAS_AT, DENSE, INTEGERS, KIND, N_OUT, TABLE, W_ROWS, WEIGHTS_AT, bias, weights
+from nbfc.kernels.layers import BIAS_AT, DENSE, INTEGERS, KIND, N_OUT, TABLE, W_ROWS, WEIGHTS_AT, WIDEST, bias, weights
 from nbfc.kernels.regularization import TOGETHER, finish, phase_of_update
+from nbfc.kernels.turns import next_block
 from nbfc.kernels.updates import RULE
 from nbfc.kernels.whole_rows import GAINS, go_in_room
 from nbfc.kernels.workspace import (
@@ -36,14 +37,13 @@ SUMS = 1024  # entries of the gradient that are added up at a time
     )
 )
 def pass_of_parameters(X, order, layers, parameters, state, work, rule, phase, share, shares):
-    """Pass 2 for a share of the parameters: ① or ② over the whole batch, and the update, in blocks.
+    """Pass 2 for blocks of parameters in turns: ① or ② over the whole batch, and the update.
 
-    Shares are equal in the number of parameters, and so nearly in work. A row of a W belongs to the share in which its
+    Blocks are equal in the number of parameters, and so nearly in work. A row of a W belongs to the block in which its
     tile starts. Where a parameter is no longer finite, the last entry of `work` becomes NaN: that several threads write
     the same there does no harm, and a sum over threads would need memory.
     """
     N, P = batch_size(X, order), parameters.shape[0]
-    start, end = P * share // shares, P * (share + 1) // shares
     overflow = parameters.dtype.type(0)
     if phase > 0:
         phase_of_update(layers, parameters, state, work, rule, phase, share, shares)
@@ -54,21 +54,36 @@ def pass_of_parameters(X, order, layers, parameters, state, work, rule, phase, s
     else:
         here = room(layers, work, N, 0)
         rows = rows_of_batch(X, order, layers, here, 0, N, 0)
-        for layer in range(layers.shape[0]):
-            n_out = layers[layer, N_OUT]
-            size = max(INPUTS, WEIGHTS // n_out)
-            first, last = row_at(layers, layer, start), row_at(layers, layer, end)
-            for k0 in range(first, last, size):
-                k1 = min(last, k0 + size)
-                at = layers[layer, WEIGHTS_AT]
-                weight_gradient(rows, layers, here, layer, k0, k1, state[0])
-                overflow += finish(layers, parameters, state, rule, at + k0 * n_out, at + k1 * n_out)
-            at = layers[layer, BIAS_AT]
-            if start <= at < end and layers[layer, W_ROWS] > 0:
-                bias_gradient(rows, layers, here, layer, state[0])
-                overflow += finish(layers, parameters, state, rule, at, at + n_out)
+        most = shares * max(WEIGHTS, INPUTS * max(layers[-1, WIDEST], layers[-1, N_OUT]))
+        blocks = (P + most - 1) // most * shares
+        done, block = 0, next_block(0, blocks, share, shares)
+        while block < blocks:
+            start, end = P * block // blocks, P * (block + 1) // blocks
+            overflow += pass_of_block(rows, layers, parameters, state, here, rule, start, end)
+            done += 1
+            block = next_block(done, blocks, share, shares)
     if overflow != 0:  # NaN
         work[-1] = overflow
+
+
+@kernel
+def pass_of_block(rows, layers, parameters, state, room, rule, start, end):
+    """Fill the gradient from `start` to `end` of the flat vector, and update; return what `update` does."""
+    overflow = parameters.dtype.type(0)
+    for layer in range(layers.shape[0]):
+        n_out = layers[layer, N_OUT]
+        size = max(INPUTS, WEIGHTS // n_out)
+        first, last = row_at(layers, layer, start), row_at(layers, layer, end)
+        for k0 in range(first, last, size):
+            k1 = min(last, k0 + size)
+            at = layers[layer, WEIGHTS_AT]
+            weight_gradient(rows, layers, room, layer, k0, k1, state[0])
+            overflow += finish(layers, parameters, state, rule, at + k0 * n_out, at + k1 * n_out)
+        at = layers[layer, BIAS_AT]
+        if start <= at < end and layers[layer, W_ROWS] > 0:
+            bias_gradient(rows, layers, room, layer, state[0])
+            overflow += finish(layers, parameters, state, rule, at, at + n_out)
+    return overflow
 
 
 @kernel

@@ -12,7 +12,7 @@ Where parameters are few and rows are many, the batch is cut into parts instead.
 as well, in memory that the next part uses again, and what cores then have to send each other in pass 2 is no longer
 the rows but the parts' gradients. How a batch is cut depends on its size and on the network alone.
 
-Threads take blocks of rows, or parts, in turns (see ``turns``).
+Threads take blocks of rows and of parameters, or parts, in turns (see ``turns``).
 
 No two threads ever add into one number: the bits are the same for any number of threads.
 
@@ -75,6 +75,7 @@ def train_step(X, order, labels, targets, weights, loss, layers, parameters, sta
         work[-1] = 0
         for phase in range(phases_of_parameters(rule)):
             between(layers, parameters, state, rule, phase)
+            begin_turns(threads)
             for share in prange(threads):
                 pass_of_parameters(X, order, layers, parameters, state, work, rule, phase, share, threads)
     return J, is_taken(J, work[-1], parameters, state, rule)
