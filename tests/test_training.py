@@ -11,8 +11,10 @@ import samples
 
 import nbfc
 from nbfc import losses, metrics
-from nbfc.kernels import step, workspace
+from nbfc.kernels import parameters, step, workspace
 from nbfc.kernels.dense import FEW_ROWS, WHOLE
+from nbfc.kernels.layers import table
+from nbfc.kernels.regularization import TOGETHER
 from nbfc.weighting import NO_WEIGHTS
 
 OPTIMIZERS = [
@@ -251,6 +253,15 @@ def test_bits_are_the_same_for_any_number_of_shares(widths, count):
         results.add(net.parameters.tobytes())
         assert np.all(net.parameters != nbfc.MLP(widths, "tanh", dtype="float64", seed=1).parameters)
     assert len(results) == 1
+
+
+@pytest.mark.parametrize("n_out", [1, 2, 3, 12, 64, 101])
+def test_weights_are_cut_where_vectors_end(n_out):
+    """What is left over by vectors may have other last bits, so it has to be the same wherever blocks end."""
+    layers, _ = table([1000, n_out], [0])
+    cuts = {int(parameters.row_at.py_func(layers, 0, place)) for place in range(0, 1001 * n_out, 7)}
+    assert {0, 1000} < cuts
+    assert all(row * n_out % TOGETHER == 0 for row in cuts - {1000})
 
 
 @pytest.mark.parametrize("N", [1, 5, FEW_ROWS - 1])

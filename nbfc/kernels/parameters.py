@@ -1,6 +1,7 @@
 """Pass 2 of a training step: blocks of parameters, ① or ② over the whole batch, and the update. See ``step``."""
 
 from numba import types
+from numba.extending import register_jitable
 
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.dense import WHOLE, bias_gradient_outputs, share_of, weight_gradient_inputs
@@ -72,7 +73,8 @@ def pass_of_block(rows, layers, parameters, state, room, rule, start, end):
     overflow = parameters.dtype.type(0)
     for layer in range(layers.shape[0]):
         n_out = layers[layer, N_OUT]
-        size = max(INPUTS, WEIGHTS // n_out)
+        together = rows_together(n_out)
+        size = (max(INPUTS, WEIGHTS // n_out) + together - 1) // together * together
         first, last = row_at(layers, layer, start), row_at(layers, layer, end)
         for k0 in range(first, last, size):
             k1 = min(last, k0 + size)
@@ -107,10 +109,19 @@ def mean_of_parts(layers, work, N, start, end, gradient):
 @kernel
 def row_at(layers, layer, place):
     """Return the first row of a W whose tile starts at or after a place in the flat vector, or their number."""
-    rows, n_out = layers[layer, W_ROWS], layers[layer, N_OUT]
-    tile = WHOLE * n_out
+    n_out, together = layers[layer, N_OUT], rows_together(layers[layer, N_OUT])
+    tile = together * n_out
     tiles = (max(0, place - layers[layer, WEIGHTS_AT]) + tile - 1) // tile
-    return min(rows, tiles * WHOLE)
+    return min(layers[layer, W_ROWS], tiles * together)
+
+
+@register_jitable
+def rows_together(n_out):
+    """Return how many rows of a W are not shared out further: whole tiles, and `TOGETHER` entries or so many times."""
+    rows = WHOLE
+    while rows * n_out % TOGETHER != 0:
+        rows *= 2
+    return rows
 
 
 @kernel(
