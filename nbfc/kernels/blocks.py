@@ -3,6 +3,10 @@
 A panel's rows should lie in the nearest cache while A's rows pass by. Where they would not, since B is wide or large,
 or its columns are rows in memory, copies of some panels at a time are multiplied: by so many of A's rows as a line of
 the cache has entries, so that these stay in the cache as well, and C's rows are written in longer runs.
+
+Where a vector is a line, as with AVX-512, a tile takes so long for each row of its panel that this may come from the
+second level: a B that is not turned round is read where it lies, for any number of rows. (For 16 rows of A that takes
+two thirds of the time, for 128 nine tenths.)
 """
 
 from typing import NamedTuple
@@ -18,6 +22,7 @@ from nbfc.kernels.vectors import MOST_VECTORS, WIDEST
 
 # Fewer rows do not make up for copies of B: it is read where it lies, which takes longer if it is far (see ``panel``).
 FEW_ROWS_OF_A, FEW_ROWS_OF_A_FOR_FAR = 32, 12
+FAR_ROWS = 8192  # bytes from row to row, from which on a CPU does not find the next ones by itself
 FEW_AT_A_TIME = 8  # rows of A by which a B that is not copied is multiplied, while its next panel is fetched
 CHUNK = 16  # rows of B that are copied of one panel before the next: whole vectors, and whole lines of a column
 NEAR = 2**14  # bytes of A that stay in the nearest cache however B's panels pass by
@@ -61,7 +66,7 @@ def multiply_block(A, group, B, copy, panel, Y, M, n, K, ends):
         panels = Panels(B, first, min(end, first + together), panel if copy else 0, room)
         if copy:
             copy_some(panels, n, K, number)
-        if group == LINE // size * A.row and not is_far(B, size) and (not copy or M * K * size <= NEAR):
+        if group == LINE // size * A.row and not fetches(B, copy, M, number) and (not copy or M * K * size <= NEAR):
             multiply_some(A, panels, Y, M, n, K, ends)
         else:
             multiply_groups(A, group, panels, Y, M, n, K, ends)
@@ -113,7 +118,7 @@ def multiply_groups(A, group, panels, Y, M, n, K, ends):
         a = Matrix(A.address + (i // lines * group + i % lines * A.row) * size, A.row, A.column)
         y = Matrix(Y.address + i * Y.row * size, Y.row, 1)
         some = Ends(ends.start, ends.bias, ends.finish, ends.mask + i * Y.row * size, ends.scale)
-        if is_far(B, size):
+        if fetches(B, panels.copy != 0, M, number):
             fetch(Matrix(Y.address + j * size, Y.row, 1), end, min(M, end + rows), j_end - j, 1, size)
             if B.column == 1:
                 fetch(following, min(K, K * i // used_by), min(K, K * end // used_by), columns, 0, size)
@@ -137,6 +142,20 @@ def multiply_some(A, panels, Y, M, n, K, ends):
         shift = j * size
         some = Ends(ends.start, ends.bias + shift, ends.finish, ends.mask + shift, ends.scale)
         multiply_panel(A, b, Matrix(Y.address + shift, Y.row, 1), M, j_end - j, K, some)
+
+
+@inlined
+def vector_is_line(number):
+    """Return whether a vector register is as wide as a line of the cache."""
+    return lanes(number) * size_of(number) >= LINE
+
+
+@inlined
+def fetches(B, copy, M, number):
+    """Return whether the next parts of Y and of B are asked for: where these are far, and a CPU needs to be told."""
+    if vector_is_line(number) and not copy:
+        return B.row * size_of(number) >= FAR_ROWS and M >= FEW_ROWS_OF_A
+    return is_far(B, size_of(number))
 
 
 @inlined

@@ -10,7 +10,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, register_jitable
 
 from nbfc.kernels._jit import inlined, kernel
-from nbfc.kernels.blocks import FEW_ROWS_OF_A, FEW_ROWS_OF_A_FOR_FAR, PANEL, multiply_block
+from nbfc.kernels.blocks import FAR_ROWS, FEW_ROWS_OF_A, FEW_ROWS_OF_A_FOR_FAR, PANEL, multiply_block, vector_is_line
 from nbfc.kernels.copies import DEPTH, LINE, copy_block
 from nbfc.kernels.few import multiply_by_few_columns, multiply_transpose_by_few_columns
 from nbfc.kernels.memory import address_of, lanes, size_of, stack_bytes, vectors_of, write
@@ -26,12 +26,13 @@ SOME_ROWS = 16  # whole lines of a column
 LARGE_B = 2**19  # bytes
 # Of a far B so many rows at a time are copied for few rows of A, and so many read where they lie for fewer yet.
 DEPTH_FOR_FEW, SIDE_BY_SIDE = 64, 32
+# Of a large B so many rows are read where they lie, for any number of A's, if a vector is a line (see ``blocks``).
+LINES_SIDE_BY_SIDE = 256
 # With few registers a tile needs a row of B so soon after the last one that a first-level cache should hold the panel.
 LARGE_B_FOR_FEW, LONG_ENOUGH = 2**16, 128
-# Copies are also made of columns of A or of its rows that are this many bytes apart, if they are used by more than so
-# many vectors of B.
-FAR_COLUMNS, VECTORS_TO_COPY_FOR = 512, 3
-FAR_ROWS, VECTORS_TO_COPY_ROWS_FOR = 8192, 16
+# Copies are also made of columns of A that are so many bytes apart, or of rows that are `FAR_ROWS` apart, if they are
+# used by more than so many vectors of B.
+FAR_COLUMNS, VECTORS_TO_COPY_FOR, VECTORS_TO_COPY_ROWS_FOR = 512, 3, 16
 # With so few columns vectors run along k instead (see ``dot``), where the sums have terms for so many vectors.
 NARROW, VECTORS_TO_SUM = 8, 4
 
@@ -128,23 +129,27 @@ def multiply_at(A, B, Y, M, n, K, few, ends):
             return
     vectors = vectors_of(n, number)
     copy_A, most, depth = False, ROWS_OF_BLOCK, DEPTH
-    far = is_far(B, size)
+    far, large, lines = is_far(B, size), is_large_here(K, B.row, size), vector_is_line(number)
     few_rows = FEW_ROWS_OF_A_FOR_FAR if far else FEW_ROWS_OF_A
-    if few_rows > M and B.column == 1:
-        depth = SIDE_BY_SIDE if far else K
-    elif FEW_ROWS_OF_A > M and B.column == 1:
-        depth = DEPTH_FOR_FEW
-    elif A.row == 1 and A.column * size >= FAR_COLUMNS and vectors > VECTORS_TO_COPY_FOR:
+    read_B = B.column == 1 and (lines or few_rows > M)
+    many = B.column != 1 or M >= FEW_ROWS_OF_A  # enough rows to make copies
+    if many and A.row == 1 and A.column * size >= FAR_COLUMNS and vectors > VECTORS_TO_COPY_FOR:
         # All terms at once, or so few that there is room for a whole block of rows.
         copy_A, depth = True, DEPTH * 4 // size
         depth = K if depth >= K else depth // 2
         most = min(ROWS_OF_BLOCK, BLOCK // (depth * size) // SOME_ROWS * SOME_ROWS)
-    elif A.column == 1 and A.row * size >= FAR_ROWS and vectors > VECTORS_TO_COPY_ROWS_FOR:
+    elif many and A.column == 1 and A.row * size >= FAR_ROWS and vectors > VECTORS_TO_COPY_ROWS_FOR:
         copy_A, depth = True, BLOCK // (ROWS_OF_BLOCK * size)
+    elif read_B and lines:
+        depth = LINES_SIDE_BY_SIDE if large else K
+    elif read_B:
+        depth = SIDE_BY_SIDE if far else K
+    elif not many:
+        depth = DEPTH_FOR_FEW
     for i in range(0, M, most):
         rows = min(most, M - i)
-        copy_B = B.column != 1 or (is_large_here(K, B.row, size) and rows >= few_rows)
-        step = depth if copy_A or copy_B or M < FEW_ROWS_OF_A else K
+        copy_B = not read_B and (B.column != 1 or (large and rows >= few_rows))
+        step = depth if copy_A or copy_B or read_B else K
         for k in range(0, K, step):
             terms = min(step, K - k)
             start = ends.start if k == 0 else OLD
