@@ -34,10 +34,10 @@ class Parametrized:
     def _allocate(self) -> None:
         """Make the flat vector and the views into it."""
         codes = [code_of(activation) or IDENTITY for activation in self._activations]
-        self._layers, size = layers.table(self._widths, codes, self._layer_norm)
+        self._layers = layers.table(self._widths, codes, self._layer_norm)
         ask_for_activations(self._layers, self._dtype)
         ask_for_whole_rows(self._layers, self._dtype)
-        self._parameters = _arrays.aligned_zeros(size, self._dtype)
+        self._parameters = _arrays.aligned_zeros(int(self._layers[-1, layers.SIZE]), self._dtype)
         self._weights, self._biases = map(_Views, layers.views(self._layers, self._parameters))
         gains, shifts = layers.views(self._layers, self._parameters, layers.NORMALIZE)
         self._gains, self._shifts = _Views(gain[0] for gain in gains), _Views(shifts)

@@ -258,7 +258,7 @@ def test_bits_are_the_same_for_any_number_of_shares(widths, count):
 @pytest.mark.parametrize("n_out", [1, 2, 3, 12, 64, 101])
 def test_weights_are_cut_where_vectors_end(n_out):
     """What is left over by vectors may have other last bits, so it has to be the same wherever blocks end."""
-    layers, _ = table([1000, n_out], [0])
+    layers = table([1000, n_out], [0])
     cuts = {int(parameters.row_at.py_func(layers, 0, place)) for place in range(0, 1001 * n_out, 7)}
     assert {0, 1000} < cuts
     assert all(row * n_out % TOGETHER == 0 for row in cuts - {1000})

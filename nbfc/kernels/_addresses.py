@@ -57,7 +57,7 @@ class ByAddress:
         """Write the instructions of a call."""
         self.compile(real)
         self.write_load(context, builder, real)
-        place = _global(builder, self._for[real].name, ir.IntType(64))
+        place = global_of(builder, self._for[real].name, ir.IntType(64))
         return _write_call(context, builder, builder.load(place), self.signature(real), values)
 
     def write_load(self, context: Any, builder: Any, real: Any) -> None:
@@ -120,7 +120,8 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=JOBS.forget_second)
 
 
-def _global(builder: Any, name: str, kind: Any) -> Any:
+def global_of(builder: Any, name: str, kind: Any) -> Any:
+    """Return what LLVM knows by a name (see ``llvm.add_symbol``), for the code that is being written."""
     return builder.module.globals.get(name) or ir.GlobalVariable(builder.module, kind, name)
 
 
@@ -163,7 +164,7 @@ class Table:
 
             def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
                 code, *values = (builder.extract_value(args[0], index) for index in range(len(called.args) + 1))
-                table = _global(builder, f"nbfc.{name}.{real}", ir.ArrayType(ir.IntType(64), SLOTS))
+                table = global_of(builder, f"nbfc.{name}.{real}", ir.ArrayType(ir.IntType(64), SLOTS))
                 address = builder.load(builder.gep(table, [code.type(0), code], inbounds=True))
                 with builder.if_then(builder.icmp_unsigned("==", address, address.type(0)), likely=False):
                     context.call_conv.return_user_exc(builder, SystemError, (f"nbfc: unknown code in {name}",))
@@ -176,7 +177,7 @@ class Table:
             real = _real_of((given,))
 
             def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-                table = _global(builder, f"nbfc.{name}.{real}", ir.ArrayType(ir.IntType(64), SLOTS))
+                table = global_of(builder, f"nbfc.{name}.{real}", ir.ArrayType(ir.IntType(64), SLOTS))
                 place = builder.and_(args[0], args[0].type(SLOTS - 1))
                 found = builder.icmp_unsigned(
                     "!=", builder.load(builder.gep(table, [place.type(0), place])), place.type(0)

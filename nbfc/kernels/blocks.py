@@ -22,7 +22,7 @@ from nbfc.kernels.vectors import MOST_VECTORS, WIDEST
 
 # Fewer rows do not make up for copies of B: it is read where it lies, which takes longer if it is far (see ``panel``).
 FEW_ROWS_OF_A, FEW_ROWS_OF_A_FOR_FAR = 32, 12
-FAR_ROWS = 8192  # bytes from row to row, from which on a CPU does not find the next ones by itself
+FAR_ROWS = 8192  # bytes from row to row, from which on a CPU with such vectors does not find the next ones by itself
 FEW_AT_A_TIME = 8  # rows of A by which a B that is not copied is multiplied, while its next panel is fetched
 CHUNK = 16  # rows of B that are copied of one panel before the next: whole vectors, and whole lines of a column
 NEAR = 2**14  # bytes of A that stay in the nearest cache however B's panels pass by
@@ -66,7 +66,7 @@ def multiply_block(A, group, B, copy, panel, Y, M, n, K, ends):
         panels = Panels(B, first, min(end, first + together), panel if copy else 0, room)
         if copy:
             copy_some(panels, n, K, number)
-        if group == LINE // size * A.row and not fetches(B, copy, M, number) and (not copy or M * K * size <= NEAR):
+        if group == LINE // size * A.row and not fetches(B, M, number) and (not copy or M * K * size <= NEAR):
             multiply_some(A, panels, Y, M, n, K, ends)
         else:
             multiply_groups(A, group, panels, Y, M, n, K, ends)
@@ -118,7 +118,7 @@ def multiply_groups(A, group, panels, Y, M, n, K, ends):
         a = Matrix(A.address + (i // lines * group + i % lines * A.row) * size, A.row, A.column)
         y = Matrix(Y.address + i * Y.row * size, Y.row, 1)
         some = Ends(ends.start, ends.bias, ends.finish, ends.mask + i * Y.row * size, ends.scale)
-        if fetches(B, panels.copy != 0, M, number):
+        if fetches(B, M, number):
             fetch(Matrix(Y.address + j * size, Y.row, 1), end, min(M, end + rows), j_end - j, 1, size)
             if B.column == 1:
                 fetch(following, min(K, K * i // used_by), min(K, K * end // used_by), columns, 0, size)
@@ -151,10 +151,10 @@ def vector_is_line(number):
 
 
 @inlined
-def fetches(B, copy, M, number):
+def fetches(B, M, number):
     """Return whether the next parts of Y and of B are asked for: where these are far, and a CPU needs to be told."""
-    if vector_is_line(number) and not copy:
-        return B.row * size_of(number) >= FAR_ROWS and M >= FEW_ROWS_OF_A
+    if vector_is_line(number):
+        return max(B.row, B.column) * size_of(number) >= FAR_ROWS and M >= FEW_ROWS_OF_A
     return is_far(B, size_of(number))
 
 

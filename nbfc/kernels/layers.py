@@ -26,8 +26,8 @@ DENSE, NORMALIZE, SOFTMAX_OF_ROWS = range(3)
 FEWER_ROWS = {NORMALIZE: 1, SOFTMAX_OF_ROWS: 0}
 
 
-def table(widths: Sequence[int], activations: Sequence[int], normalized: bool = False) -> tuple[Array, int]:
-    """Return the layer table, int64 (layers, 12), and the number of parameters.
+def table(widths: Sequence[int], activations: Sequence[int], normalized: bool = False) -> Array:
+    """Return the layer table, int64 (layers, 12).
 
     Layer by layer the vector holds W (n_in × n_out, row by row) and then b (n_out), and where hidden layers are
     normalised their gains and shifts behind that.
@@ -57,7 +57,7 @@ def table(widths: Sequence[int], activations: Sequence[int], normalized: bool = 
             add(SOFTMAX_OF_ROWS, n_out, n_out, IDENTITY)
         else:
             add(DENSE, n_in, n_out, activation)
-    return np.array(rows, dtype=np.int64), parameters
+    return np.array(rows, dtype=np.int64)
 
 
 @inlined

@@ -7,7 +7,7 @@ from nbfc.kernels._jit import kernel
 from nbfc.kernels.dense import WHOLE, bias_gradient_outputs, share_of, weight_gradient_inputs
 from nbfc.kernels.layers import BIAS_AT, DENSE, INTEGERS, KIND, N_OUT, TABLE, W_ROWS, WEIGHTS_AT, WIDEST, bias, weights
 from nbfc.kernels.regularization import TOGETHER, finish, phase_of_update
-from nbfc.kernels.turns import next_block
+from nbfc.kernels.turns import next_block, number_of_blocks
 from nbfc.kernels.updates import RULE
 from nbfc.kernels.whole_rows import GAINS, go_in_room
 from nbfc.kernels.workspace import (
@@ -55,14 +55,14 @@ def pass_of_parameters(X, order, layers, parameters, state, work, rule, phase, s
     else:
         here = room(layers, work, N, 0)
         rows = rows_of_batch(X, order, layers, here, 0, N, 0)
-        most = shares * max(WEIGHTS, INPUTS * max(layers[-1, WIDEST], layers[-1, N_OUT]))
-        blocks = (P + most - 1) // most * shares
-        done, block = 0, next_block(0, blocks, share, shares)
-        while block < blocks:
+        most = max(WEIGHTS, INPUTS * max(layers[-1, WIDEST], layers[-1, N_OUT]))
+        blocks = number_of_blocks(P, most, shares)
+        for turn in range(blocks):
+            block = next_block(turn, blocks, share, shares)
+            if block == blocks:
+                break
             start, end = P * block // blocks, P * (block + 1) // blocks
             overflow += pass_of_block(rows, layers, parameters, state, here, rule, start, end)
-            done += 1
-            block = next_block(done, blocks, share, shares)
     if overflow != 0:  # NaN
         work[-1] = overflow
 

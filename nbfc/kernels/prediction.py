@@ -29,7 +29,7 @@ from nbfc.kernels.packed import copy_panels, multiply_panels_bias, size_of_panel
 from nbfc.kernels.rows import is_small
 from nbfc.kernels.tile import BIAS, STORE, Ends, Matrix
 from nbfc.kernels.tile import RELU as CUT
-from nbfc.kernels.turns import begin_turns, next_block
+from nbfc.kernels.turns import begin_turns, next_block, number_of_blocks
 from nbfc.kernels.whole_rows import FORWARD, go
 from nbfc.kernels.workspace import ROWS
 
@@ -95,10 +95,11 @@ def predict_rows(X, layers, parameters, work, Y, share, shares):
     N, last, size = X.shape[0], layers.shape[0] - 1, size_of_buffer(layers, X.shape[0])
     here, there = work[share, :size], work[share, size : 2 * size]
     panels = size_of_all_panels(N, layers, Y.itemsize)
-    rows = shares * (ROWS_OF_PACKED if panels > 0 else ROWS)
-    blocks = (N + rows - 1) // rows * shares
-    done, block = 0, next_block(0, blocks, share, shares)
-    while block < blocks:
+    blocks = number_of_blocks(N, ROWS_OF_PACKED if panels > 0 else ROWS, shares)
+    for turn in range(blocks):
+        block = next_block(turn, blocks, share, shares)
+        if block == blocks:
+            break
         r, s = share_of(N, block, blocks, ROWS_TOGETHER)
         source = X[r:s]
         for layer in range(last + 1):
@@ -114,8 +115,6 @@ def predict_rows(X, layers, parameters, work, Y, share, shares):
                 forward_outputs(source, W, b, layers[layer, ACTIVATION], target, 0, n_out)
             source = target
             here, there = there, here
-        done += 1
-        block = next_block(done, blocks, share, shares)
 
 
 @kernel(within=True)

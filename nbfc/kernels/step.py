@@ -38,7 +38,7 @@ from nbfc.kernels.losses import Objective
 from nbfc.kernels.parameters import bias_gradient, pass_of_parameters, weight_gradient
 from nbfc.kernels.regularization import between, phases_of_parameters
 from nbfc.kernels.rows import batch_and_network, forward_and_back, is_serial, phase_of_columns, phases
-from nbfc.kernels.turns import begin_turns, next_block
+from nbfc.kernels.turns import begin_turns, next_block, number_of_blocks
 from nbfc.kernels.updates import CLIP, CODE, KEEP, NUMBER, STEP, update
 from nbfc.kernels.workspace import (
     ROWS,
@@ -101,17 +101,19 @@ def pass_of_rows(X, order, goal, layers, parameters, work, phase, share, shares)
         here = room(layers, work, N, 0)
         phase_of_columns(X, order, goal, layers, parameters, here, phase, share, shares)
         return
-    parts = number_of_parts(layers, N)
-    blocks = parts if parts > 0 else (N + shares * ROWS - 1) // (shares * ROWS) * shares
-    here = room(layers, work, N, share if parts > 0 else 0)
-    done, block = 0, next_block(0, blocks, share, shares)
-    while block < blocks:
-        r, s = share_of(N, block, blocks, WHOLE if parts > 0 else ROWS_TOGETHER)
-        forward_and_back(X, order, goal, layers, parameters, here, r, s, 0 if parts > 0 else r)
-        if parts > 0:
+    blocks = number_of_parts(layers, N)
+    in_parts = blocks > 0
+    together, here = WHOLE if in_parts else ROWS_TOGETHER, room(layers, work, N, share if in_parts else 0)
+    if not in_parts:
+        blocks = number_of_blocks(N, ROWS, shares)
+    for turn in range(blocks):
+        block = next_block(turn, blocks, share, shares)
+        if block == blocks:
+            break
+        r, s = share_of(N, block, blocks, together)
+        forward_and_back(X, order, goal, layers, parameters, here, r, s, 0 if in_parts else r)
+        if in_parts:
             gradients_of_part(X, order, layers, work, here, block, r, s)
-        done += 1
-        block = next_block(done, blocks, share, shares)
 
 
 @kernel

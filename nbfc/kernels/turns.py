@@ -15,6 +15,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from nbfc.kernels._addresses import global_of
 from nbfc.kernels._jit import MOST_THREADS, inlined, kernel
 from nbfc.kernels.vectors import INT
 
@@ -26,8 +27,7 @@ llvm.add_symbol(NAME, ctypes.addressof(_counts))
 
 
 def _count_of(builder, owner):
-    counts = builder.module.globals.get(NAME) or ir.GlobalVariable(builder.module, ir.ArrayType(INT, LINE), NAME)
-    return builder.gep(counts, [owner, INT(0)])
+    return builder.gep(global_of(builder, NAME, ir.ArrayType(INT, LINE)), [owner, INT(0)])
 
 
 @intrinsic
@@ -59,14 +59,20 @@ def begin_turns(shares):
             begin(owner)
 
 
+@inlined
+def number_of_blocks(length, most, shares):
+    """Return into how many blocks of at most so many a length is cut: as many for each share."""
+    return (length + shares * most - 1) // (shares * most) * shares
+
+
 @kernel
-def next_block(done, blocks, share, shares):
-    """Return a block that nobody has taken yet, or `blocks` if there is none; `done` is how many this thread has taken.
+def next_block(turn, blocks, share, shares):
+    """Return a block that nobody has taken yet, or `blocks` if there is none; `turn` is how many this thread has taken.
 
     One thread alone takes them in order, and counts nothing.
     """
     if shares == 1:
-        return done
+        return turn
     for k in range(shares):
         owner = (share + k) % shares
         start, stop = blocks * owner // shares, blocks * (owner + 1) // shares
