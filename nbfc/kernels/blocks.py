@@ -5,8 +5,8 @@ or its columns are rows in memory, copies of some panels at a time are multiplie
 the cache has entries, so that these stay in the cache as well, and C's rows are written in longer runs.
 
 Where a vector is a line, as with AVX-512, a tile takes so long for each row of its panel that this may come from the
-second level: a B that is not turned round is read where it lies, for any number of rows. (For 16 rows of A that takes
-two thirds of the time, for 128 nine tenths.)
+second level, as may A: then only a B that is turned round is copied, and all of A's rows go by a panel. (For 16 rows of
+A that takes two thirds of the time, for 128 nine tenths.)
 """
 
 from typing import NamedTuple
@@ -66,7 +66,8 @@ def multiply_block(A, group, B, copy, panel, Y, M, n, K, ends):
         panels = Panels(B, first, min(end, first + together), panel if copy else 0, room)
         if copy:
             copy_some(panels, n, K, number)
-        if group == LINE // size * A.row and not fetches(B, M, number) and (not copy or M * K * size <= NEAR):
+        near = vector_is_line(number) or not copy or M * K * size <= NEAR
+        if group == LINE // size * A.row and near and not fetches(B, M, number):
             multiply_some(A, panels, Y, M, n, K, ends)
         else:
             multiply_groups(A, group, panels, Y, M, n, K, ends)

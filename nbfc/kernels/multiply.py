@@ -33,6 +33,8 @@ LARGE_B_FOR_FEW, LONG_ENOUGH = 2**16, 128
 # Copies are also made of columns of A that are so many bytes apart, or of rows that are `FAR_ROWS` apart, if they are
 # used by more than so many vectors of B.
 FAR_COLUMNS, VECTORS_TO_COPY_FOR, VECTORS_TO_COPY_ROWS_FOR = 512, 3, 16
+# Where a vector is a line, no rows of A are, and columns only if they lie on more pages than a CPU finds at once.
+PAGE = 4096  # bytes
 # With so few columns vectors run along k instead (see ``dot``), where the sums have terms for so many vectors.
 NARROW, VECTORS_TO_SUM = 8, 4
 
@@ -133,12 +135,12 @@ def multiply_at(A, B, Y, M, n, K, few, ends):
     few_rows = FEW_ROWS_OF_A_FOR_FAR if far else FEW_ROWS_OF_A
     read_B = B.column == 1 and (lines or few_rows > M)
     many = B.column != 1 or M >= FEW_ROWS_OF_A  # enough rows to make copies
-    if many and A.row == 1 and A.column * size >= FAR_COLUMNS and vectors > VECTORS_TO_COPY_FOR:
+    if many and A.row == 1 and copies_columns(A, vectors, K, number):
         # All terms at once, or so few that there is room for a whole block of rows.
         copy_A, depth = True, DEPTH * 4 // size
         depth = K if depth >= K else depth // 2
         most = min(ROWS_OF_BLOCK, BLOCK // (depth * size) // SOME_ROWS * SOME_ROWS)
-    elif many and A.column == 1 and A.row * size >= FAR_ROWS and vectors > VECTORS_TO_COPY_ROWS_FOR:
+    elif many and A.column == 1 and copies_rows(A, vectors, number):
         copy_A, depth = True, BLOCK // (ROWS_OF_BLOCK * size)
     elif read_B and lines:
         depth = LINES_SIDE_BY_SIDE if large else K
@@ -161,6 +163,22 @@ def multiply_at(A, B, Y, M, n, K, few, ends):
             y = Matrix(Y.address + i * Y.row * size, Y.row, 1)
             some = Ends(start, ends.bias, finish, ends.mask + i * Y.row * size, ends.scale)
             multiply_block(a, group, b, copy_B, panel, y, rows, n, terms, some)
+
+
+@inlined
+def copies_columns(A, vectors, K, number):
+    """Return whether columns of A are copied, for so many vectors of B and terms of the sums."""
+    apart = A.column * size_of(number)
+    if vector_is_line(number):
+        return apart >= PAGE and vectors > VECTORS_TO_COPY_ROWS_FOR and K > LINES_SIDE_BY_SIDE
+    return apart >= FAR_COLUMNS and vectors > VECTORS_TO_COPY_FOR
+
+
+@inlined
+def copies_rows(A, vectors, number):
+    """Return whether rows of A are copied, likewise."""
+    apart = A.row * size_of(number)
+    return not vector_is_line(number) and apart >= FAR_ROWS and vectors > VECTORS_TO_COPY_ROWS_FOR
 
 
 @kernel
