@@ -78,10 +78,12 @@ def test_input_gradient_is_the_notes_equation(N, m, n, dtype, seed):
 
 
 BLOCKS = [1, dense.WHOLE - 1, dense.WHOLE, dense.WHOLE + 1, 3 * dense.WHOLE + 5]
+LAYERS = [(3, 2), (7, 290), (290, 7), (130, 65), (300, 40), (2100, 290), (290, 2100)]
+# The last two: sums over so many samples that they are taken in parts, from columns far apart, and from near ones.
+SHAPES = [(N, *layer) for N in BLOCKS for layer in LAYERS] + [(530, 1100, 300), (530, 140, 300)]
 
 
-@pytest.mark.parametrize("N", BLOCKS)
-@pytest.mark.parametrize(("m", "n"), [(3, 2), (7, 290), (290, 7), (130, 65), (300, 40), (2100, 290), (290, 2100)])
+@pytest.mark.parametrize(("N", "m", "n"), SHAPES)
 def test_kernels_are_right_at_the_edges_of_blocks_and_on_any_number_of_threads(N, m, n, dtype, threads):
     d = data(N, m, n, dtype, 1)
     size = (np.abs(d["X"]) @ np.abs(d["W"]) + np.abs(d["b"])).astype(float)

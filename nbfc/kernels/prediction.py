@@ -183,7 +183,7 @@ def panels_before(layers, layer, itemsize):
 
 @register_jitable
 def has_panels(n_in, n_out, itemsize):
-    """Return whether a layer's weights are such as ``multiply`` copies the panels of, on some CPU."""
+    """Return whether a layer's weights are such that panels of them are copied: as ``multiply`` does, on some CPUs."""
     return n_out > NARROW and (is_large(n_in, n_out, itemsize) or n_in * n_out * itemsize >= LARGE_B_FOR_FEW)
 
 
