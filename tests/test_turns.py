@@ -4,7 +4,8 @@ import numba
 import numpy as np
 import pytest
 
-from nbfc.kernels.turns import begin_turns, next_block
+from nbfc.kernels.dense import share_of
+from nbfc.kernels.turns import begin_turns, next_block, number_of_blocks
 
 
 @numba.njit
@@ -16,10 +17,11 @@ def start(shares):
 def take_all(blocks, share, shares):
     """Return the blocks that a share takes, in order, if nobody else takes any."""
     taken = []
-    block = next_block(0, blocks, share, shares)
-    while block < blocks:
+    for turn in range(blocks):
+        block = next_block(turn, blocks, share, shares)
+        if block == blocks:
+            break
         taken.append(block)
-        block = next_block(len(taken), blocks, share, shares)
     return taken
 
 
@@ -29,10 +31,10 @@ def take_together(blocks, shares):
     times = np.zeros((shares, blocks), np.int64)
     begin_turns(shares)
     for share in numba.prange(shares):
-        block = next_block(0, blocks, share, shares)
-        while block < blocks:
-            times[share, block] += 1
-            block = next_block(1, blocks, share, shares)
+        for turn in range(blocks):
+            block = next_block(turn, blocks, share, shares)
+            if block < blocks:
+                times[share, block] += 1
     return times.sum(axis=0)
 
 
@@ -53,3 +55,14 @@ def test_one_share_takes_all_in_order(blocks):
 def test_each_block_is_taken_once_however_many_threads_take_them(blocks, shares):
     for _ in range(20):
         assert np.array_equal(take_together(blocks, shares), np.ones(blocks))
+
+
+@pytest.mark.parametrize("shares", [1, 2, 3, 7])
+@pytest.mark.parametrize("length", [0, 1, 255, 256, 257, 4000])
+def test_blocks_are_as_many_for_each_share_and_none_is_too_long(length, shares):
+    blocks = number_of_blocks.py_func(length, 256, shares)
+    parts = [share_of.py_func(length, block, blocks, 4) for block in range(blocks)]
+    assert blocks % shares == 0
+    assert [row for start, end in parts for row in range(start, end)] == list(range(length))
+    assert all(end - start <= 256 for start, end in parts)
+    assert blocks < shares + length / 256 + 1

@@ -5,8 +5,8 @@ or its columns are rows in memory, copies of some panels at a time are multiplie
 the cache has entries, so that these stay in the cache as well, and C's rows are written in longer runs.
 
 Where a vector is a line, as with AVX-512, a tile takes so long for each row of its panel that this may come from the
-second level, as may A: then only a B that is turned round is copied, and all of A's rows go by a panel. (For 16 rows of
-A that takes two thirds of the time, for 128 nine tenths.)
+second level, as may A: then only a B that is turned round is copied. (Products of 16 rows take two thirds of the time
+that they take with copies, those of 128 nine tenths.)
 """
 
 from typing import NamedTuple
@@ -22,7 +22,7 @@ from nbfc.kernels.vectors import MOST_VECTORS, WIDEST
 
 # Fewer rows do not make up for copies of B: it is read where it lies, which takes longer if it is far (see ``panel``).
 FEW_ROWS_OF_A, FEW_ROWS_OF_A_FOR_FAR = 32, 12
-FAR_ROWS = 8192  # bytes from row to row, from which on a CPU with such vectors does not find the next ones by itself
+FAR_ROWS = 8192  # bytes from row to row: two pages, from which on a CPU does not find the next ones by itself
 FEW_AT_A_TIME = 8  # rows of A by which a B that is not copied is multiplied, while its next panel is fetched
 CHUNK = 16  # rows of B that are copied of one panel before the next: whole vectors, and whole lines of a column
 NEAR = 2**14  # bytes of A that stay in the nearest cache however B's panels pass by
@@ -104,7 +104,7 @@ def columns_of_panel(p, n, number):
 
 @kernel
 def multiply_groups(A, group, panels, Y, M, n, K, ends):
-    """`multiply_some` by some rows of A, which may be a copy. Where B is far, Y's and B's next parts are fetched."""
+    """`multiply_some` by some rows of A, which may be a copy. Y's and B's next parts are fetched, where that helps."""
     B, number = panels.B, ends.scale
     size = size_of(number)
     lines = LINE // size

@@ -24,7 +24,7 @@ from nbfc.kernels.multiply import mean_of_rows, multiply_bias, multiply_mask, mu
 WHOLE = 16  # rows or columns that are not shared out further: whole tiles, and whole cache lines
 ROWS_TOGETHER = 4  # samples likewise: a tile of half the height, with the widest registers
 # Fewer rows than this are not shared out, but columns: each thread then reads a part of the large matrix alone. Nor are
-# fewer than the second number, where a matrix has more entries than the third: each thread would copy all its panels.
+# fewer than the second number, where a matrix has more entries than the third: each thread would read it all.
 FEW_ROWS, MORE_ROWS, LARGE = 32, 128, 2**19
 
 

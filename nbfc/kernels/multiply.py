@@ -1,8 +1,9 @@
 """Matrix products of any size, cut into register tiles (see ``tile``).
 
-The loops go over blocks of A's rows, over so many terms of the sums as copies are made for, over panels of B, and over
-the rows within (see ``blocks``). Whether a block and the panels are copied depends on how they lie in memory. Copies
-are made on the stack: nothing is allocated. One row, and few columns, go other ways (see ``panel``, ``few``).
+The loops go over blocks of A's rows, over so many terms of the sums as are copied or read at a time, over panels of B,
+and over the rows within (see ``blocks``). Whether a block and the panels are copied depends on how they lie in memory,
+and on the CPU: where a vector is a line of the cache, little is. Copies are made on the stack: nothing is allocated.
+One row, and few columns, go other ways (see ``panel``, ``few``).
 """
 
 from numba import types
@@ -22,19 +23,20 @@ from nbfc.kernels.vectors import INT, MOST_VECTORS, WIDEST
 # that they stay in a second-level cache.
 ROWS_OF_BLOCK = 256
 SOME_ROWS = 16  # whole lines of a column
-# Copies are made of a B that is far (see ``panel``), or that a second-level cache would not hold.
+# A B is large that is far (see ``panel``), or that a second-level cache would not hold. Copies of it are made, ...
 LARGE_B = 2**19  # bytes
-# Of a far B so many rows at a time are copied for few rows of A, and so many read where they lie for fewer yet.
+# ... of a far one so many rows at a time are copied for few rows of A, and so many read where they lie for fewer yet.
 DEPTH_FOR_FEW, SIDE_BY_SIDE = 64, 32
-# Of a large B so many rows are read where they lie, for any number of A's, if a vector is a line (see ``blocks``).
+# Where a vector is a line (see ``blocks``), of a large B so many rows at a time are read where they lie instead.
 LINES_SIDE_BY_SIDE = 256
 # With few registers a tile needs a row of B so soon after the last one that a first-level cache should hold the panel.
 LARGE_B_FOR_FEW, LONG_ENOUGH = 2**16, 128
 # Copies are also made of columns of A that are so many bytes apart, or of rows that are `FAR_ROWS` apart, if they are
 # used by more than so many vectors of B.
 FAR_COLUMNS, VECTORS_TO_COPY_FOR, VECTORS_TO_COPY_ROWS_FOR = 512, 3, 16
-# Where a vector is a line, no rows of A are, and columns only if they lie on more pages than a CPU finds at once.
-PAGE = 4096  # bytes
+# Where a vector is a line, no rows of A are, and columns only if used by more than the last number, and on more pages
+# than a CPU finds at once.
+PAGE, MOST_PAGES = 4096, 256  # bytes
 # With so few columns vectors run along k instead (see ``dot``), where the sums have terms for so many vectors.
 NARROW, VECTORS_TO_SUM = 8, 4
 
@@ -134,7 +136,7 @@ def multiply_at(A, B, Y, M, n, K, few, ends):
     far, large, lines = is_far(B, size), is_large_here(K, B.row, size), vector_is_line(number)
     few_rows = FEW_ROWS_OF_A_FOR_FAR if far else FEW_ROWS_OF_A
     read_B = B.column == 1 and (lines or few_rows > M)
-    many = B.column != 1 or M >= FEW_ROWS_OF_A  # enough rows to make copies
+    many = B.column != 1 or M >= FEW_ROWS_OF_A  # A may be copied
     if many and A.row == 1 and copies_columns(A, vectors, K, number):
         # All terms at once, or so few that there is room for a whole block of rows.
         copy_A, depth = True, DEPTH * 4 // size
@@ -146,7 +148,7 @@ def multiply_at(A, B, Y, M, n, K, few, ends):
         depth = LINES_SIDE_BY_SIDE if large else K
     elif read_B:
         depth = SIDE_BY_SIDE if far else K
-    elif not many:
+    elif not many:  # and B is copied
         depth = DEPTH_FOR_FEW
     for i in range(0, M, most):
         rows = min(most, M - i)
@@ -170,7 +172,7 @@ def copies_columns(A, vectors, K, number):
     """Return whether columns of A are copied, for so many vectors of B and terms of the sums."""
     apart = A.column * size_of(number)
     if vector_is_line(number):
-        return apart >= PAGE and vectors > VECTORS_TO_COPY_ROWS_FOR and K > LINES_SIDE_BY_SIDE
+        return apart >= PAGE and vectors > VECTORS_TO_COPY_ROWS_FOR and K > MOST_PAGES
     return apart >= FAR_COLUMNS and vectors > VECTORS_TO_COPY_FOR
 
 
@@ -192,12 +194,12 @@ def multiply_vector(A, B, Y, n, K, ends):
 
 @register_jitable
 def is_large(K, n, size):
-    """Return whether K rows of a B, which lie n entries apart, are copied for many rows of A, on any CPU."""
+    """Return whether K rows of a B that lie n entries apart are large, on any CPU."""
     return n * size >= FAR_B or K * n * size >= LARGE_B
 
 
 @inlined
 def is_large_here(K, n, size):
-    """Return whether they are on this CPU."""
+    """Return whether they are, on this CPU."""
     few = not many_registers() and K * n * size >= LARGE_B_FOR_FEW and n * size >= LONG_ENOUGH
     return few or is_large(K, n, size)

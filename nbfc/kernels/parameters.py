@@ -21,7 +21,7 @@ from nbfc.kernels.workspace import (
 )
 
 WEIGHTS = 2**15  # entries of dW in a block, at least: few enough to be in the cache when they are updated ...
-INPUTS = 128  # ... and rows, at least: enough to make up for copying panels of dY
+INPUTS = 128  # ... and rows, at least: enough to make up for copying panels of dY, or for reading it again
 SUMS = 1024  # entries of the gradient that are added up at a time
 
 

@@ -101,18 +101,19 @@ def pass_of_rows(X, order, goal, layers, parameters, work, phase, share, shares)
         here = room(layers, work, N, 0)
         phase_of_columns(X, order, goal, layers, parameters, here, phase, share, shares)
         return
-    blocks = number_of_parts(layers, N)
-    in_parts = blocks > 0
-    together, here = WHOLE if in_parts else ROWS_TOGETHER, room(layers, work, N, share if in_parts else 0)
-    if not in_parts:
-        blocks = number_of_blocks(N, ROWS, shares)
+    parts = number_of_parts(layers, N)
+    if parts > 0:
+        blocks, together, place = parts, WHOLE, share
+    else:
+        blocks, together, place = number_of_blocks(N, ROWS, shares), ROWS_TOGETHER, 0
+    here = room(layers, work, N, place)
     for turn in range(blocks):
         block = next_block(turn, blocks, share, shares)
         if block == blocks:
             break
         r, s = share_of(N, block, blocks, together)
-        forward_and_back(X, order, goal, layers, parameters, here, r, s, 0 if in_parts else r)
-        if in_parts:
+        forward_and_back(X, order, goal, layers, parameters, here, r, s, 0 if parts > 0 else r)
+        if parts > 0:
             gradients_of_part(X, order, layers, work, here, block, r, s)
 
 

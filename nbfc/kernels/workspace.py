@@ -21,7 +21,7 @@ from nbfc.kernels.dense import WHOLE
 from nbfc.kernels.layers import N_IN, N_OUT, OUTPUTS_AT, ROOM, SIZE
 from nbfc.kernels.memory import matrix_at, vector_at
 
-ROWS = 256  # rows that are taken through the network at a time: enough to make up for copying panels of weights
+ROWS = 256  # rows that are taken through the network at a time: enough to make up for copying or reading weights
 PART, PARTS = 128, 8  # rows of a part, at least, and how many parts are enough for many threads
 
 
