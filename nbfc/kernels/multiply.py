@@ -28,7 +28,7 @@ LARGE_B = 2**19  # bytes
 # ... of a far one so many rows at a time are copied for few rows of A, and so many read where they lie for fewer yet.
 DEPTH_FOR_FEW, SIDE_BY_SIDE = 64, 32
 # Where a vector is a line (see ``blocks``), of a large B so many rows at a time are read where they lie instead.
-LINES_SIDE_BY_SIDE = 256
+LINES_SIDE_BY_SIDE = 384
 # With few registers a tile needs a row of B so soon after the last one that a first-level cache should hold the panel.
 LARGE_B_FOR_FEW, LONG_ENOUGH = 2**16, 128
 # Copies are also made of columns of A that are so many bytes apart, or of rows that are `FAR_ROWS` apart, if they are
