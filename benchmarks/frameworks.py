@@ -227,19 +227,19 @@ def of_onnxruntime(work):
     options.intra_op_num_threads = threads()
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
+    def predict():
+        return session.run(None, {"X": X})[0]
+
+    if work.batch == 1:
+        return repeat(predict), lambda: mean_square(predict())
     Y, binding = np.empty((work.batch, work.widths[-1]), work.dtype), session.io_binding()
     binding.bind_cpu_input("X", X)
     binding.bind_output("Y", "cpu", 0, Y.dtype, Y.shape, Y.ctypes.data)
-
-    def predict():
-        return session.run(None, {"X": X})[0]
 
     def predict_many():
         session.run_with_iobinding(binding)
         return X, Y  # kept, as the binding has their addresses alone
 
-    if work.batch == 1:
-        return repeat(predict), lambda: mean_square(predict())
     return repeat(predict_many), lambda: mean_square(predict_many()[1])
 
 

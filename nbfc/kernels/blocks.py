@@ -62,12 +62,13 @@ def multiply_block(A, group, B, copy, panel, Y, M, n, K, ends):
     end = number_of_panels(n, number)
     room = (K + CHUNK - 1) // CHUNK * CHUNK * MOST_VECTORS * lanes(number) * size
     together = 1 if not copy else max(1, end) if end * room <= PANEL else PANEL // room  # of no columns, end is 0
+    near = vector_is_line(number) or not copy or M * K * size <= NEAR
+    all_rows = group == LINE // size * A.row and near and not fetches(B, M, number)
     for first in range(0, end, together):
         panels = Panels(B, first, min(end, first + together), panel if copy else 0, room)
         if copy:
             copy_some(panels, n, K, number)
-        near = vector_is_line(number) or not copy or M * K * size <= NEAR
-        if group == LINE // size * A.row and near and not fetches(B, M, number):
+        if all_rows:
             multiply_some(A, panels, Y, M, n, K, ends)
         else:
             multiply_groups(A, group, panels, Y, M, n, K, ends)

@@ -31,12 +31,11 @@ DEPTH_FOR_FEW, SIDE_BY_SIDE = 64, 32
 LINES_SIDE_BY_SIDE = 384
 # With few registers a tile needs a row of B so soon after the last one that a first-level cache should hold the panel.
 LARGE_B_FOR_FEW, LONG_ENOUGH = 2**16, 128
-# Copies are also made of columns of A that are so many bytes apart, or of rows that are `FAR_ROWS` apart, if they are
-# used by more than so many vectors of B.
-FAR_COLUMNS, VECTORS_TO_COPY_FOR, VECTORS_TO_COPY_ROWS_FOR = 512, 3, 16
-# Where a vector is a line, no rows of A are, and columns only if used by more than the last number, and on more pages
-# than a CPU finds at once.
-PAGE, MOST_PAGES = 4096, 256  # bytes
+# Copies are also made of columns of A that are so many bytes apart, if more than some vectors of B use them, and of
+# rows that are `FAR_ROWS` apart, if many do. Where a vector is a line, no rows are copied, and columns only if many
+# vectors use them and they lie on more pages, of so many bytes, than a CPU finds at once.
+FAR_COLUMNS, SOME_VECTORS, MANY_VECTORS = 512, 3, 16
+PAGE, MOST_PAGES = 4096, 256
 # With so few columns vectors run along k instead (see ``dot``), where the sums have terms for so many vectors.
 NARROW, VECTORS_TO_SUM = 8, 4
 
@@ -172,15 +171,15 @@ def copies_columns(A, vectors, K, number):
     """Return whether columns of A are copied, for so many vectors of B and terms of the sums."""
     apart = A.column * size_of(number)
     if vector_is_line(number):
-        return apart >= PAGE and vectors > VECTORS_TO_COPY_ROWS_FOR and K > MOST_PAGES
-    return apart >= FAR_COLUMNS and vectors > VECTORS_TO_COPY_FOR
+        return apart >= PAGE and vectors > MANY_VECTORS and K > MOST_PAGES
+    return apart >= FAR_COLUMNS and vectors > SOME_VECTORS
 
 
 @inlined
 def copies_rows(A, vectors, number):
     """Return whether rows of A are copied, likewise."""
     apart = A.row * size_of(number)
-    return not vector_is_line(number) and apart >= FAR_ROWS and vectors > VECTORS_TO_COPY_ROWS_FOR
+    return not vector_is_line(number) and apart >= FAR_ROWS and vectors > MANY_VECTORS
 
 
 @kernel
