@@ -13,7 +13,7 @@ import nbfc
 from nbfc import losses, metrics
 from nbfc.kernels import parameters, step, workspace
 from nbfc.kernels.dense import FEW_ROWS, WHOLE
-from nbfc.kernels.layers import table
+from nbfc.kernels.layers import N_OUT, W_ROWS, table
 from nbfc.kernels.regularization import TOGETHER
 from nbfc.weighting import NO_WEIGHTS
 
@@ -255,13 +255,24 @@ def test_bits_are_the_same_for_any_number_of_shares(widths, count):
     assert len(results) == 1
 
 
-@pytest.mark.parametrize("n_out", [1, 2, 3, 12, 64, 101])
-def test_weights_are_cut_where_vectors_end(n_out):
+@pytest.mark.parametrize("shares", [1, 2, 3, 7])
+def test_blocks_of_parameters_are_all_rows_of_all_weights_cut_where_vectors_end(shares):
     """What is left over by vectors may have other last bits, so it has to be the same wherever blocks end."""
-    layers = table([1000, n_out], [0])
-    cuts = {int(parameters.row_at.py_func(layers, 0, place)) for place in range(0, 1001 * n_out, 7)}
-    assert {0, 1000} < cuts
-    assert all(row * n_out % TOGETHER == 0 for row in cuts - {1000})
+    widths = [1000, 3, 1500, 12, 101, 64, 1, 700, 2]
+    layers = table(widths, [0] * 8, normalized=True)
+    of_share = sum(parameters.blocks_of_share(layers, layer, shares) for layer in range(len(layers)))
+    found = {layer: [] for layer in range(len(layers))}
+    for block in range(of_share * shares):
+        layer, *rows = parameters.rows_of_block.py_func(layers, block, of_share, shares)
+        if rows[0] < rows[1]:
+            found[layer].append(tuple(rows))
+    for layer, cuts in found.items():
+        starts, stops = zip(*sorted(cuts), strict=True)
+        n_out, rows = layers[layer, N_OUT], layers[layer, W_ROWS]
+        assert starts == (0, *stops[:-1])
+        assert stops[-1] == rows
+        assert all(row * n_out % TOGETHER == 0 for row in stops[:-1])
+        assert max(stop - start for start, stop in cuts) <= max(parameters.INPUTS, parameters.WEIGHTS // n_out) + 63
 
 
 @pytest.mark.parametrize("N", [1, 5, FEW_ROWS - 1])

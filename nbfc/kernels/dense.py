@@ -19,7 +19,7 @@ from numba import prange, types
 from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.elementwise import IDENTITY, RELU, activate, multiply_by_derivative
 from nbfc.kernels.memory import flat
-from nbfc.kernels.multiply import mean_of_rows, multiply_bias, multiply_mask, multiply_scale
+from nbfc.kernels.multiply import mean_of_rows, multiply_bias, multiply_mask, multiply_scale, multiply_scale_and_ask
 
 WHOLE = 16  # rows or columns that are not shared out further: whole tiles, and whole cache lines
 ROWS_TOGETHER = 4  # samples likewise: a tile of half the height, with the widest registers
@@ -63,6 +63,15 @@ def forward_outputs(X, W, b, activation, Y, j0, j1):
             activate(activation, Y[i, j0:j1])
 
 
+@kernel(once=lambda real: (real[:, ::1], real[:, ::1], real[::1], real[:, ::1], *[types.intp] * 4))
+def forward_chain(X, W, b, Y, k0, k1, j0, j1):
+    """Y = the part of X W + b that is over inputs k0 to k1, b being with the first of them; for outputs j0 to j1."""
+    if k0 == 0:
+        multiply_bias(X[:, k0:k1], W[k0:k1, j0:j1], b[j0:j1], False, Y[:, j0:j1])
+    else:
+        multiply_scale(X[:, k0:k1], W[k0:k1, j0:j1], Y.dtype.type(1), False, Y[:, j0:j1])
+
+
 @kernel(parallel=True)
 def forward(X, W, b, activation, Y, threads):
     """`forward_outputs` on all of X. Each thread owns whole rows of Y, or whole columns of few rows."""
@@ -91,13 +100,15 @@ def bias_gradient(dY, db, threads):
         bias_gradient_outputs(dY, db, j0, j1)
 
 
-@kernel(once=lambda real: (real[:, ::1], real[:, ::1], real[:, ::1], types.intp, types.intp, types.intp, types.intp))
-def weight_gradient_inputs(X, dY, dW, k0, k1, j0, j1):
+@kernel(once=lambda real: (*[real[:, ::1]] * 3, *[types.intp] * 5))
+def weight_gradient_inputs(X, dY, dW, shift, k0, k1, j0, j1):
     """② dW = (1/N) Σ_i x⁽ⁱ⁾ ⊗ ∂J⁽ⁱ⁾/∂y⁽ⁱ⁾, for inputs k0 to k1 and outputs j0 to j1.
 
-    The N × m × n numbers of the notes are never stored.
+    The N × m × n numbers of the notes are never stored. If W, which is updated next, lies `shift` bytes after dW, it is
+    asked for meanwhile: another thread's cache may have it. (0: nothing is.)
     """
-    multiply_scale(X[:, k0:k1].T, dY[:, j0:j1], dW.dtype.type(1 / dY.shape[0]), False, dW[k0:k1, j0:j1])
+    scale = dW.dtype.type(1 / dY.shape[0])
+    multiply_scale_and_ask(X[:, k0:k1].T, dY[:, j0:j1], scale, shift, dW[k0:k1, j0:j1])
 
 
 @kernel(parallel=True)
@@ -107,10 +118,10 @@ def weight_gradient(X, dY, dW, threads):
     for share in prange(threads):
         if m < FEW_ROWS and n >= 2 * WHOLE:
             j0, j1 = columns_of(n, share, threads)
-            weight_gradient_inputs(X, dY, dW, 0, m, j0, j1)
+            weight_gradient_inputs(X, dY, dW, 0, 0, m, j0, j1)
         else:
             k0, k1 = share_of(m, share, threads, WHOLE)
-            weight_gradient_inputs(X, dY, dW, k0, k1, 0, n)
+            weight_gradient_inputs(X, dY, dW, 0, k0, k1, 0, n)
 
 
 @kernel(

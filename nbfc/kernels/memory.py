@@ -5,7 +5,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from nbfc.kernels._jit import kernel
-from nbfc.kernels.vectors import INT, target
+from nbfc.kernels.vectors import INT, target, write_prefetch
 
 
 @intrinsic
@@ -185,12 +185,7 @@ def prefetch(typingctx, address, to_write):
     """Ask for the cache line at an address, so that it has come when it is read, or with 1 also written."""
 
     def codegen(context, builder, signature, args):
-        pointer = builder.inttoptr(args[0], ir.IntType(8).as_pointer())
-        name, flag = "llvm.prefetch.p0", ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [pointer.type, flag, flag, flag])
-        function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
-        second_level, data = flag(2), flag(1)
-        builder.call(function, [pointer, flag(signature.args[1].literal_value), second_level, data])
+        write_prefetch(builder, args[0], signature.args[1].literal_value)
         return context.get_dummy_value()
 
     return types.void(types.intp, to_write), codegen

@@ -16,7 +16,21 @@ from nbfc.kernels.copies import DEPTH, LINE, copy_block
 from nbfc.kernels.few import multiply_by_few_columns, multiply_transpose_by_few_columns
 from nbfc.kernels.memory import address_of, lanes, size_of, stack_bytes, vectors_of, write
 from nbfc.kernels.panel import FAR_B, is_far, multiply_long_row, multiply_row
-from nbfc.kernels.tile import BIAS, MASK, MATRIX, OLD, RELU, SCALE, STORE, ZERO, Ends, Matrix, ends_type, many_registers
+from nbfc.kernels.tile import (
+    ASK,
+    BIAS,
+    MASK,
+    MATRIX,
+    OLD,
+    RELU,
+    SCALE,
+    STORE,
+    ZERO,
+    Ends,
+    Matrix,
+    ends_type,
+    many_registers,
+)
 from nbfc.kernels.vectors import INT, MOST_VECTORS, WIDEST
 
 # Rows of A at a time: enough to make up for copying panels of B (64: 20% slower where layers are wide), and few enough
@@ -68,6 +82,13 @@ def multiply_bias(A, B, bias, relu, Y):
 def multiply_scale(A, B, scale, few, Y):
     """Y ← scale · A B."""
     multiply(A, B, Y, few, Ends(ZERO, 0, SCALE, 0, scale))
+
+
+@inlined
+def multiply_scale_and_ask(A, B, scale, shift, Y):
+    """`multiply_scale`, and ask for what lies so many bytes after Y and is to be written next; 0 is for nothing."""
+    start = ASK if shift != 0 and Y.shape[1] > NARROW else ZERO
+    multiply(A, B, Y, False, Ends(start, 0, SCALE, address_of(Y) + shift, scale))
 
 
 @kernel

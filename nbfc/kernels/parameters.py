@@ -4,8 +4,9 @@ from numba import types
 from numba.extending import register_jitable
 
 from nbfc.kernels._jit import kernel
-from nbfc.kernels.dense import WHOLE, bias_gradient_outputs, share_of, weight_gradient_inputs
-from nbfc.kernels.layers import BIAS_AT, DENSE, INTEGERS, KIND, N_OUT, TABLE, W_ROWS, WEIGHTS_AT, WIDEST, bias, weights
+from nbfc.kernels.dense import FEW_ROWS, LARGE, WHOLE, bias_gradient_outputs, share_of, weight_gradient_inputs
+from nbfc.kernels.layers import BIAS_AT, DENSE, INTEGERS, KIND, N_OUT, SIZE, TABLE, W_ROWS, WEIGHTS_AT, bias, weights
+from nbfc.kernels.memory import address_of
 from nbfc.kernels.regularization import TOGETHER, finish, phase_of_update
 from nbfc.kernels.turns import next_block, number_of_blocks
 from nbfc.kernels.updates import RULE
@@ -40,9 +41,9 @@ SUMS = 1024  # entries of the gradient that are added up at a time
 def pass_of_parameters(X, order, layers, parameters, state, work, rule, phase, share, shares):
     """Pass 2 for blocks of parameters in turns: ① or ② over the whole batch, and the update.
 
-    Blocks are equal in the number of parameters, and so nearly in work. A row of a W belongs to the block in which its
-    tile starts. Where a parameter is no longer finite, the last entry of `work` becomes NaN: that several threads write
-    the same there does no harm, and a sum over threads would need memory.
+    A block is some rows of a W. Each thread has its share of every W: the one it has in ③ where rows are few, so that W
+    need not go from one thread's cache to another's. Where a parameter is no longer finite, the last entry of `work`
+    becomes NaN: that several threads write the same there does no harm, and a sum over threads would need memory.
     """
     N, P = batch_size(X, order), parameters.shape[0]
     overflow = parameters.dtype.type(0)
@@ -55,36 +56,60 @@ def pass_of_parameters(X, order, layers, parameters, state, work, rule, phase, s
     else:
         here = room(layers, work, N, 0)
         rows = rows_of_batch(X, order, layers, here, 0, N, 0)
-        most = max(WEIGHTS, INPUTS * max(layers[-1, WIDEST], layers[-1, N_OUT]))
-        blocks = number_of_blocks(P, most, shares)
+        # Where other threads have read all of W in pass 1, and their caches hold it, it is asked for before the update.
+        asks = shares > 1 and N >= FEW_ROWS and layers[-1, SIZE] <= LARGE
+        shift = address_of(parameters) - address_of(state) if asks else 0
+        of_share = 0
+        for layer in range(layers.shape[0]):
+            of_share += blocks_of_share(layers, layer, shares)
+        blocks = of_share * shares
         for turn in range(blocks):
             block = next_block(turn, blocks, share, shares)
             if block == blocks:
                 break
-            start, end = P * block // blocks, P * (block + 1) // blocks
-            overflow += pass_of_block(rows, layers, parameters, state, here, rule, start, end)
+            layer, k0, k1 = rows_of_block(layers, block, of_share, shares)
+            if k0 < k1:
+                overflow += pass_of_block(rows, layers, parameters, state, here, rule, layer, k0, k1, shift)
     if overflow != 0:  # NaN
         work[-1] = overflow
 
 
+@register_jitable
+def blocks_of_share(layers, layer, shares):
+    """Return into how many blocks each thread's share of a W is cut."""
+    rows = layers[layer, W_ROWS]
+    if rows <= INPUTS:  # without a division, which would show in the smallest steps
+        return min(rows, 1)
+    return number_of_blocks(rows, max(INPUTS, WEIGHTS // layers[layer, N_OUT]), shares) // shares
+
+
 @kernel
-def pass_of_block(rows, layers, parameters, state, room, rule, start, end):
-    """Fill the gradient from `start` to `end` of the flat vector, and update; return what `update` does."""
-    overflow = parameters.dtype.type(0)
-    for layer in range(layers.shape[0]):
-        n_out = layers[layer, N_OUT]
-        together = rows_together(n_out)
-        size = (max(INPUTS, WEIGHTS // n_out) + together - 1) // together * together
-        first, last = row_at(layers, layer, start), row_at(layers, layer, end)
-        for k0 in range(first, last, size):
-            k1 = min(last, k0 + size)
-            at = layers[layer, WEIGHTS_AT]
-            weight_gradient(rows, layers, room, layer, k0, k1, state[0])
-            overflow += finish(layers, parameters, state, rule, at + k0 * n_out, at + k1 * n_out)
+def rows_of_block(layers, block, of_share, shares):
+    """Return which layer a block is of, and which rows of its W; a share has so many blocks, one after another."""
+    owner = block // of_share
+    place, layer = block - owner * of_share, 0
+    count = blocks_of_share(layers, layer, shares)
+    while place >= count:
+        place -= count
+        layer += 1
+        count = blocks_of_share(layers, layer, shares)
+    rows = layers[layer, W_ROWS]
+    if shares * count == 1:
+        return layer, 0, rows
+    k0, k1 = share_of(rows, owner * count + place, shares * count, rows_together(layers[layer, N_OUT]))
+    return layer, k0, k1
+
+
+@kernel
+def pass_of_block(rows, layers, parameters, state, room, rule, layer, k0, k1, shift):
+    """Fill the gradient of rows k0 to k1 of a W, with the last ones also that of b, and update; return as `update`."""
+    n_out, at = layers[layer, N_OUT], layers[layer, WEIGHTS_AT]
+    weight_gradient(rows, layers, room, layer, k0, k1, shift, state[0])
+    overflow = finish(layers, parameters, state, rule, at + k0 * n_out, at + k1 * n_out)
+    if k1 == layers[layer, W_ROWS]:
         at = layers[layer, BIAS_AT]
-        if start <= at < end and layers[layer, W_ROWS] > 0:
-            bias_gradient(rows, layers, room, layer, state[0])
-            overflow += finish(layers, parameters, state, rule, at, at + n_out)
+        bias_gradient(rows, layers, room, layer, state[0])
+        overflow += finish(layers, parameters, state, rule, at, at + n_out)
     return overflow
 
 
@@ -106,15 +131,6 @@ def mean_of_parts(layers, work, N, start, end, gradient):
                     mean[p] += weight * values[p]
 
 
-@kernel
-def row_at(layers, layer, place):
-    """Return the first row of a W whose tile starts at or after a place in the flat vector, or their number."""
-    n_out, together = layers[layer, N_OUT], rows_together(layers[layer, N_OUT])
-    tile = together * n_out
-    tiles = (max(0, place - layers[layer, WEIGHTS_AT]) + tile - 1) // tile
-    return min(layers[layer, W_ROWS], tiles * together)
-
-
 @register_jitable
 def rows_together(n_out):
     """Return how many rows of a W are not shared out further: whole tiles, and `TOGETHER` entries or so many times."""
@@ -132,18 +148,22 @@ def rows_together(n_out):
         types.intp,
         types.intp,
         types.intp,
+        types.intp,
         real[::1],
     )
 )
-def weight_gradient(X, layers, room, layer, k0, k1, gradient):
-    """② for rows k0 to k1 of a layer's dW, from the rows of a room that belong to those of X."""
+def weight_gradient(X, layers, room, layer, k0, k1, shift, gradient):
+    """② for rows k0 to k1 of a layer's dW, from the rows of a room that belong to those of X.
+
+    What lies `shift` bytes after the gradient is asked for meanwhile, if that is not 0 (see ``dense``).
+    """
     N = X.shape[0]
     dY, dW = gradients(layers, room, layer, 0, N), weights(layers, gradient, layer)
     if layer == 0:
-        weight_gradient_inputs(X, dY, dW, k0, k1, 0, dW.shape[1])
+        weight_gradient_inputs(X, dY, dW, shift, k0, k1, 0, dW.shape[1])
         return
     if layers[layer, KIND] == DENSE:
-        weight_gradient_inputs(outputs(layers, room, layer - 1, 0, N), dY, dW, k0, k1, 0, dW.shape[1])
+        weight_gradient_inputs(outputs(layers, room, layer - 1, 0, N), dY, dW, shift, k0, k1, 0, dW.shape[1])
     else:
         go_in_room(GAINS, layers, gradient, room, layer, 0, N, dY, dW)
 

@@ -10,6 +10,7 @@ from nbfc._arrays import Array, aligned_empty
 from nbfc.kernels._jit import MOST_THREADS, inlined, kernel
 from nbfc.kernels.dense import ROWS_TOGETHER, columns_of, forward_outputs, share_of, shares_columns
 from nbfc.kernels.elementwise import IDENTITY, RELU, activate
+from nbfc.kernels.few_samples import is_small
 from nbfc.kernels.layers import (
     ACTIVATION,
     BIAS_AT,
@@ -26,7 +27,6 @@ from nbfc.kernels.layers import (
 from nbfc.kernels.memory import address_of, flat, matrix_at, matrix_of, size_of, vector_at, vector_of
 from nbfc.kernels.multiply import LARGE_B_FOR_FEW, NARROW, is_large, multiply_vector
 from nbfc.kernels.packed import copy_panels, multiply_panels_bias, size_of_panels
-from nbfc.kernels.rows import is_small
 from nbfc.kernels.tile import BIAS, STORE, Ends, Matrix
 from nbfc.kernels.tile import RELU as CUT
 from nbfc.kernels.turns import begin_turns, next_block, number_of_blocks

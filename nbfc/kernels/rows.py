@@ -1,21 +1,12 @@
 """Pass 1 of a training step: rows of the batch through all layers, the loss, and back. For the arrays see ``step``.
 
-Blocks of rows go all the way on their own. Where rows are too few to share out, threads share the columns of each layer
-instead, so that each reads its part of W alone, and meet after every layer.
+Blocks of rows go all the way on their own. Where rows are too few to share out, see ``few_samples``.
 """
 
 from numba import types
 
-from nbfc.kernels._jit import inlined, kernel
-from nbfc.kernels.dense import (
-    FEW_ROWS,
-    WHOLE,
-    columns_of,
-    forward_outputs,
-    input_gradient_inputs,
-    share_of,
-    shares_columns,
-)
+from nbfc.kernels._jit import kernel
+from nbfc.kernels.dense import forward_outputs, input_gradient_inputs
 from nbfc.kernels.dropout import activation_to_pass, drop, drop_back
 from nbfc.kernels.elementwise import IDENTITY, activate, is_further, multiply_by_derivative
 from nbfc.kernels.further_activations import activate_with_slopes
@@ -26,9 +17,7 @@ from nbfc.kernels.layers import (
     KIND,
     N_IN,
     N_OUT,
-    SIZE,
     TABLE,
-    W_ROWS,
     bias,
     weights,
 )
@@ -36,9 +25,7 @@ from nbfc.kernels.losses import loss_rows, objective, weigh
 from nbfc.kernels.memory import flat
 from nbfc.kernels.sample_norms import clip
 from nbfc.kernels.whole_rows import BACK, FORWARD, go_in_room
-from nbfc.kernels.workspace import batch_size, gradients, inputs, losses, outputs, rows_of_batch, slopes
-
-SMALL = 2**18  # products of numbers that one thread takes as soon as two; to fetch a weight counts for eight
+from nbfc.kernels.workspace import gradients, inputs, losses, outputs, rows_of_batch, slopes
 
 
 def batch_and_network(real):
@@ -151,71 +138,3 @@ def take_loss(goal, r, s, layers, room, place):
     loss_rows(goal.loss, goal.number, Y, goal.labels[r:s], goal.rows[r:s], J, dY)
     weigh(goal.weights[r:s], J, dY)
     multiply_by_slopes(layers, room, last, place, end, dY)
-
-
-# ---- columns: phase 0 gathers rows, 1 to L are the layers forward, L + 1 is the loss, L + 2 to 2 L are ③ of L to 2,
-# ---- and the last one shortens samples' gradients --------------------------------------------------------------------
-
-
-@inlined
-def phases(layers, N):
-    """Return in how many phases pass 1 is made: one, but where threads share columns."""
-    return 2 * layers.shape[0] + 2 if shares_columns(N, layers[-1, SIZE]) else 1
-
-
-@kernel
-def layer_of(layers, phase):
-    """Return the layer, from 0, that a phase multiplies by, or −1."""
-    L = layers.shape[0]
-    if phase == 0 or phase == L + 1 or phase > 2 * L:
-        return -1
-    return phase - 1 if phase <= L else 2 * L + 1 - phase
-
-
-@kernel
-def is_serial(layers, N, phase):
-    """Return whether a phase is for one thread."""
-    layer = layer_of(layers, phase)
-    if phases(layers, N) == 1:
-        return False
-    return layer < 0 or is_small(layers, layer, N, N_OUT if phase <= layers.shape[0] else N_IN)
-
-
-@kernel
-def is_small(layers, layer, N, shared):
-    """Return whether threads would gain less than it costs them to meet, if they share a layer's N_OUT or N_IN."""
-    return max(N, 8) * layers[layer, W_ROWS] * layers[layer, N_OUT] < SMALL or layers[layer, shared] < 2 * WHOLE
-
-
-@kernel
-def phase_of_columns(X, order, goal, layers, parameters, room, phase, share, shares):
-    """Do what is for one thread, or fill a share of the columns of a layer's Y or of the gradient at its X.
-
-    Of a layer that goes over whole rows it is a share of those.
-    """
-    N, L, layer = batch_size(X, order), layers.shape[0], layer_of(layers, phase)
-    rows = rows_of_batch(X, order, layers, room, 0, N, 0)
-    if phase == 0:
-        gather(X, order, inputs(layers, room, 0, order.shape[0]))
-    elif phase == L + 1:
-        take_loss(goal, 0, N, layers, room, 0)
-    elif layer < 0:
-        clip(rows, layers, room, 0, goal.longest)
-    elif phase <= L:
-        r, s, j0, j1 = part_of(layers, layer, N, layers[layer, N_OUT], share, shares)
-        forward_layer(rows, layers, parameters, room, layer, r, s, j0, j1)
-        drop(layers, room, layer, goal.key, r, r, s, j0, j1)
-    else:
-        r, s, k0, k1 = part_of(layers, layer, N, layers[layer, N_IN], share, shares)
-        back_layer(layers, parameters, room, layer, goal.key, r, s, N < FEW_ROWS, k0, k1)
-        drop_back(layers, room, layer - 1, goal.key, r, r, s, k0, k1)
-
-
-@kernel
-def part_of(layers, layer, N, columns, share, shares):
-    """Return which rows and columns of N rows are a thread's: some of all columns, or some of all rows."""
-    if layers[layer, KIND] == DENSE:
-        j0, j1 = columns_of(columns, share, shares)
-        return 0, N, j0, j1
-    r, s = share_of(N, share, shares, 1)
-    return r, s, 0, columns

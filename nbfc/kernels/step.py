@@ -6,7 +6,8 @@ Rows of a batch are independent in the forward pass, in the loss and in ③; onl
   is hot in the cache;
 - pass 2 goes over blocks of parameters: ① or ② over the whole batch, and at once the optimizer's update.
 
-Where rows are few, pass 1 takes them all through one layer before the next, and shares out its columns (see ``rows``).
+Where rows are few, pass 1 takes them all through one layer before the next, and shares out weights instead (see
+``few_samples``).
 
 Where parameters are few and rows are many, the batch is cut into parts instead. Pass 1 takes each part through ① and ②
 as well, in memory that the next part uses again, and what cores then have to send each other in pass 2 is no longer
@@ -33,11 +34,12 @@ from numba import prange, types
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.dense import ROWS_TOGETHER, WHOLE, share_of
 from nbfc.kernels.dropout import key_of
+from nbfc.kernels.few_samples import phase_of_weights, phases, threads_of
 from nbfc.kernels.layers import W_ROWS
 from nbfc.kernels.losses import Objective
 from nbfc.kernels.parameters import bias_gradient, pass_of_parameters, weight_gradient
 from nbfc.kernels.regularization import between, phases_of_parameters
-from nbfc.kernels.rows import batch_and_network, forward_and_back, is_serial, phase_of_columns, phases
+from nbfc.kernels.rows import batch_and_network, forward_and_back
 from nbfc.kernels.turns import begin_turns, next_block, number_of_blocks
 from nbfc.kernels.updates import CLIP, CODE, KEEP, NUMBER, STEP, update
 from nbfc.kernels.workspace import (
@@ -65,11 +67,12 @@ def train_step(X, order, labels, targets, weights, loss, layers, parameters, sta
     N = batch_size(X, order)
     begin_turns(threads)
     for phase in range(phases(layers, N)):
-        if is_serial(layers, N, phase):
+        shares = threads_of(layers, N, phase, threads)
+        if shares == 1:
             pass_of_rows(X, order, goal, layers, parameters, work, phase, 0, 1)
-        else:
-            for share in prange(threads):
-                pass_of_rows(X, order, goal, layers, parameters, work, phase, share, threads)
+        elif shares > 1:
+            for share in prange(shares):
+                pass_of_rows(X, order, goal, layers, parameters, work, phase, share, shares)
     J = mean_loss(layers, work, N)
     if np.isfinite(J) or rule[CODE] == KEEP:
         work[-1] = 0
@@ -95,11 +98,11 @@ def is_taken(J, overflow, parameters, state, rule):
 
 @kernel(once=lambda real: (*batch_and_network(real), real[::1], *[types.intp] * 3))
 def pass_of_rows(X, order, goal, layers, parameters, work, phase, share, shares):
-    """Pass 1 for blocks of rows in turns, or for parts, or for a share of the columns that a phase fills."""
+    """Pass 1 for blocks of rows in turns, or for parts, or for a share of what a phase does with few samples."""
     N = batch_size(X, order)
     if phases(layers, N) > 1:
         here = room(layers, work, N, 0)
-        phase_of_columns(X, order, goal, layers, parameters, here, phase, share, shares)
+        phase_of_weights(X, order, goal, layers, parameters, here, phase, share, shares)
         return
     parts = number_of_parts(layers, N)
     if parts > 0:
@@ -123,7 +126,7 @@ def gradients_of_part(X, order, layers, work, room, part, r, s):
     gradient, rows = gradient_of_part(layers, work, part), rows_of_batch(X, order, layers, room, r, s, 0)
     for layer in range(layers.shape[0]):
         if layers[layer, W_ROWS] > 0:
-            weight_gradient(rows, layers, room, layer, 0, layers[layer, W_ROWS], gradient)
+            weight_gradient(rows, layers, room, layer, 0, layers[layer, W_ROWS], 0, gradient)
             bias_gradient(rows, layers, room, layer, gradient)
     gradient[-1] = sum_of_losses(layers, room, s - r) / (s - r)
 

@@ -16,7 +16,8 @@ Contract. A tile of C, `rows` × `columns`, is held in vector registers while k 
 - A[r, k] lies at A.address + (r · A.row + k · A.column) · size: any strides, so a transpose costs nothing.
 - B and C likewise, but their columns are neighbours. Nothing is read or written beyond `columns` and `rows`, and no
   address needs to be aligned to more than an entry. All of C is read, where it is, before any of it is written.
-- s is 0 (`start` ZERO), the vector at `bias` (BIAS), or C as it was (OLD).
+- s is 0 (`start` ZERO), the vector at `bias` (BIAS), or C as it was (OLD). With the start ASK it is 0, and the lines of
+  a matrix at `mask`, laid out as C is, are asked for: what is to be written there next then need not wait for them.
 - finish is nothing (`finish` STORE), max(·, 0) (RELU), 0 where the entry of a matrix at `mask`, laid out as C is, is
   not above 0 (MASK: relu's derivative), or the product with `scale` (SCALE). NaN stays NaN but under a mask.
 - Each entry is summed by fused multiply-adds in the order of k, whatever the tile's shape: a matrix cut into tiles
@@ -33,9 +34,9 @@ import numpy as np
 from numba import typeof, types
 from numba.extending import intrinsic, register_jitable
 
-from nbfc.kernels.vectors import INT, MOST_VECTORS, Vectors, target
+from nbfc.kernels.vectors import INT, MOST_VECTORS, Vectors, target, write_prefetch
 
-ZERO, BIAS, OLD = range(3)
+ZERO, BIAS, OLD, ASK = range(4)
 STORE, RELU, MASK, SCALE = range(4)
 TALL, LOW, ROW = range(3)
 ROWS_OF_TILE = 8  # of a TALL tile
@@ -139,7 +140,18 @@ def write_tile(vector, rows, vectors, whole, args):
         def bias():
             return [load(bias_address, v) for v in range(vectors)] * rows
 
-        sums = vector.choose(start, [lambda: each(lambda r, v: vector.zeros), bias, old])
+        def zeros():
+            return each(lambda r, v: vector.zeros)
+
+        def ask():
+            shift = builder.sub(mask_address, c_address)
+            for address in c:
+                for v in range(vectors):
+                    place = builder.add(address, INT(v * vector.lanes * vector.size))
+                    write_prefetch(builder, builder.add(place, shift), 1)
+            return zeros()
+
+        sums = vector.choose(start, [zeros, bias, old, ask])
 
         def add(k, state):
             a_offset, b_row_address, *totals = state

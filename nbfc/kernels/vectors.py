@@ -48,6 +48,16 @@ def target(context):
     return _target(*context.codegen().magic_tuple())
 
 
+def write_prefetch(builder, address, to_write):
+    """Write the instruction that asks for the line of the cache at an address, to be read or, if 1, written as well."""
+    pointer, flag = builder.inttoptr(address, ir.IntType(8).as_pointer()), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [pointer.type, flag, flag, flag])
+    name = "llvm.prefetch.p0"
+    function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+    second_level, data = flag(2), flag(1)
+    builder.call(function, [pointer, flag(to_write), second_level, data])
+
+
 class Mask(NamedTuple):
     """The first lanes of a vector: a truth value for each, and how many there are."""
 

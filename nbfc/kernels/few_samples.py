@@ -1,0 +1,144 @@
+"""Pass 1 of a training step where samples are few: threads share weights and not rows, and meet after every layer.
+
+What takes time then is to bring W to the threads. So each has the same rows of every W in ③ and in pass 2, where it
+changes them, and forward as well: there a sum over a layer's inputs is cut into two chains, for any number of threads,
+which are added when both are there. (On two cores that share no cache, steps take 0.6 to 0.8 of the time that they
+take where threads share the columns forward, and each has changed half of what the other one reads next.)
+"""
+
+from nbfc.kernels._jit import inlined, kernel
+from nbfc.kernels.dense import FEW_ROWS, WHOLE, columns_of, forward_chain, share_of, shares_columns
+from nbfc.kernels.dropout import drop, drop_back
+from nbfc.kernels.elementwise import activate, is_further
+from nbfc.kernels.further_activations import activate_with_slopes
+from nbfc.kernels.layers import ACTIVATION, DENSE, KIND, N_IN, N_OUT, SIZE, W_ROWS, bias, weights
+from nbfc.kernels.rows import back_layer, forward_layer, gather, take_loss
+from nbfc.kernels.sample_norms import clip
+from nbfc.kernels.workspace import batch_size, gradients, inputs, outputs, rows_of_batch, slopes
+
+SMALL = 2**18  # products of numbers that one thread takes as soon as two; to fetch a weight counts for eight
+CHAINS = 2  # of a sum over so many inputs at least, and one thread adds so many sums of them as soon as two:
+MANY_INPUTS, FEW_SUMS = 128, 2**12
+
+GATHER, FORWARD, ADD, LOSS, BACK, CLIP = range(6)  # what a phase does
+
+
+@inlined
+def phases(layers, N):
+    """Return in how many phases pass 1 is made: one, but where threads share weights."""
+    return 3 * layers.shape[0] + 2 if shares_columns(N, layers[-1, SIZE]) else 1
+
+
+@inlined
+def task_of(layers, phase):
+    """Return what a phase does, and for which layer."""
+    L = layers.shape[0]
+    if phase == 0:
+        return GATHER, 0
+    if phase <= 2 * L:
+        return FORWARD if phase % 2 == 1 else ADD, (phase - 1) // 2
+    if phase == 2 * L + 1:
+        return LOSS, L - 1
+    if phase <= 3 * L:
+        return BACK, 3 * L + 1 - phase
+    return CLIP, 0
+
+
+@kernel
+def threads_of(layers, N, phase, threads):
+    """Return how many of so many threads a phase is for: all, one, or none where there is nothing to add."""
+    if phases(layers, N) == 1:
+        return threads
+    task, layer = task_of(layers, phase)
+    if task == ADD and not has_chains(layers, layer, N):
+        return 0
+    if task == ADD:
+        return 1 if N * layers[layer, N_OUT] < FEW_SUMS else threads
+    if task in (FORWARD, BACK) and not is_small(layers, layer, N, N_OUT if task == FORWARD else N_IN):
+        return threads
+    return 1
+
+
+@kernel
+def is_small(layers, layer, N, shared):
+    """Return whether threads would gain less than it costs them to meet, if they share a layer's N_OUT or N_IN."""
+    return max(N, 8) * layers[layer, W_ROWS] * layers[layer, N_OUT] < SMALL or layers[layer, shared] < 2 * WHOLE
+
+
+@kernel
+def has_chains(layers, layer, N):
+    """Return whether a layer's sums are cut into chains."""
+    return layers[layer, KIND] == DENSE and layers[layer, N_IN] >= MANY_INPUTS and not is_small(layers, layer, N, N_OUT)
+
+
+@kernel
+def phase_of_weights(X, order, goal, layers, parameters, room, phase, share, shares):
+    """Do what is for one thread, or a share of what a phase does: so many chains, or columns of Y, or inputs.
+
+    Of a layer that goes over whole rows it is a share of those.
+    """
+    N = batch_size(X, order)
+    rows = rows_of_batch(X, order, layers, room, 0, N, 0)
+    task, layer = task_of(layers, phase)
+    if task == GATHER:
+        gather(X, order, inputs(layers, room, 0, order.shape[0]))
+    elif task == LOSS:
+        take_loss(goal, 0, N, layers, room, 0)
+    elif task == CLIP:
+        clip(rows, layers, room, 0, goal.longest)
+    elif task == BACK:
+        r, s, k0, k1 = part_of(layers, layer, N, layers[layer, N_IN], share, shares)
+        back_layer(layers, parameters, room, layer, goal.key, r, s, N < FEW_ROWS, k0, k1)
+        drop_back(layers, room, layer - 1, goal.key, r, r, s, k0, k1)
+    elif task == ADD:
+        j0, j1 = columns_of(layers[layer, N_OUT], share, shares)
+        add_chains(layers, room, layer, N, j0, j1)
+        drop(layers, room, layer, goal.key, 0, 0, N, j0, j1)
+    elif has_chains(layers, layer, N):
+        make_chains(rows, layers, parameters, room, layer, share, shares)
+    else:
+        r, s, j0, j1 = part_of(layers, layer, N, layers[layer, N_OUT], share, shares)
+        forward_layer(rows, layers, parameters, room, layer, r, s, j0, j1)
+        drop(layers, room, layer, goal.key, r, r, s, j0, j1)
+
+
+@kernel
+def part_of(layers, layer, N, columns, share, shares):
+    """Return which rows and columns of N rows are a thread's: some of all columns, or some of all rows."""
+    if layers[layer, KIND] == DENSE:
+        j0, j1 = columns_of(columns, share, shares)
+        return 0, N, j0, j1
+    r, s = share_of(N, share, shares, 1)
+    return r, s, 0, columns
+
+
+@kernel
+def make_chains(rows, layers, parameters, room, layer, share, shares):
+    """Fill chains of a layer's sums: the first where Y will be, with the bias, and the second where dY will be.
+
+    More threads than chains share the columns of each.
+    """
+    N, groups = rows.shape[0], (shares + CHAINS - 1) // CHAINS
+    W, b = weights(layers, parameters, layer), bias(layers, parameters, layer)
+    X = outputs(layers, room, layer - 1, 0, N) if layer > 0 else rows
+    for part in range(CHAINS * groups * share // shares, CHAINS * groups * (share + 1) // shares):
+        chain = part // groups
+        k0, k1 = columns_of(W.shape[0], chain, CHAINS)
+        j0, j1 = columns_of(W.shape[1], part - chain * groups, groups)
+        target = outputs(layers, room, layer, 0, N) if chain == 0 else gradients(layers, room, layer, 0, N)
+        forward_chain(X, W, b, target, k0, k1, j0, j1)
+
+
+@kernel
+def add_chains(layers, room, layer, N, j0, j1):
+    """Y ← activation(the sum of both chains), for outputs j0 to j1."""
+    activation = layers[layer, ACTIVATION]
+    Y, second = outputs(layers, room, layer, 0, N), gradients(layers, room, layer, 0, N)
+    for i in range(N):
+        y, more = Y[i, j0:j1], second[i, j0:j1]
+        for j in range(y.shape[0]):
+            y[j] += more[j]
+        if is_further(activation):
+            activate_with_slopes(activation, y, slopes(layers, room, layer, 0, N)[i, j0:j1])
+        else:
+            activate(activation, y)
