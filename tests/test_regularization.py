@@ -9,6 +9,7 @@ import samples
 
 import nbfc
 from nbfc import Regularization
+from nbfc.kernels.dense import FEW_ROWS
 
 SIZES = [7, 40, 700]  # by columns, in blocks of rows, in parts
 ETA = 0.1
@@ -263,6 +264,24 @@ def test_what_is_dropped_is_the_same_for_any_number_of_threads(N, dtype, rng, th
             trainer.step(X, y)
         bits.add(net.parameters.tobytes())
     assert len(bits) == 1
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
+@pytest.mark.parametrize("N", [5, FEW_ROWS - 1])
+def test_few_samples_drop_what_the_first_of_many_do(N, activation, dtype, rng, threads):
+    """Few samples go another way, where a sum over many inputs is cut. The others of many do not count here."""
+    threads(2)
+    X, y, steps = rng.standard_normal((FEW_ROWS, 200)), rng.standard_normal((FEW_ROWS, 3)), []
+    counts = np.where(np.arange(FEW_ROWS) < N, FEW_ROWS / N, 0.0)
+    for rows, weights in ((slice(N), None), (slice(None), counts)):
+        net = samples.network([200, 300, 280, 3], activation, dtype=dtype)
+        before, trainer = net.parameters.copy(), dropping(net, "mse", 0.4)
+        loss = trainer.step(X[rows], y[rows], sample_weight=weights)
+        steps.append((loss, net.parameters - before))
+    error = 300 * float(np.finfo(dtype).eps)
+    assert steps[0][0] == pytest.approx(steps[1][0], rel=error)
+    expected = steps[1][1]
+    assert np.abs(steps[0][1] - expected).max() <= error * max(np.abs(expected).max(), np.abs(before).max())
 
 
 def test_dropout_is_for_training_alone(dtype, rng):
