@@ -16,13 +16,12 @@ from numba import types
 from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.copies import DEPTH, LINE, copy_panel, whole_vectors
 from nbfc.kernels.memory import lanes, prefetch, size_of, vectors_of
-from nbfc.kernels.panel import is_far, multiply_panel
+from nbfc.kernels.panel import is_far, multiply_panel, vector_is_line
 from nbfc.kernels.tile import MATRIX, Ends, Matrix, ends_type
 from nbfc.kernels.vectors import MOST_VECTORS, WIDEST
 
 # Fewer rows do not make up for copies of B: it is read where it lies, which takes longer if it is far (see ``panel``).
 FEW_ROWS_OF_A, FEW_ROWS_OF_A_FOR_FAR = 32, 12
-FAR_ROWS = 8192  # bytes from row to row: two pages, from which on a CPU does not find the next ones by itself
 FEW_AT_A_TIME = 8  # rows of A by which a B that is not copied is multiplied, while its next panel is fetched
 CHUNK = 16  # rows of B that are copied of one panel before the next: whole vectors, and whole lines of a column
 NEAR = 2**14  # bytes of A that stay in the nearest cache however B's panels pass by
@@ -63,7 +62,7 @@ def multiply_block(A, group, B, copy, panel, Y, M, n, K, ends):
     room = (K + CHUNK - 1) // CHUNK * CHUNK * MOST_VECTORS * lanes(number) * size
     together = 1 if not copy else max(1, end) if end * room <= PANEL else PANEL // room  # of no columns, end is 0
     near = vector_is_line(number) or not copy or M * K * size <= NEAR
-    all_rows = group == LINE // size * A.row and near and not fetches(B, M, number)
+    all_rows = group == LINE // size * A.row and near and not fetches(B, number)
     for first in range(0, end, together):
         panels = Panels(B, first, min(end, first + together), panel if copy else 0, room)
         if copy:
@@ -120,7 +119,7 @@ def multiply_groups(A, group, panels, Y, M, n, K, ends):
         a = Matrix(A.address + (i // lines * group + i % lines * A.row) * size, A.row, A.column)
         y = Matrix(Y.address + i * Y.row * size, Y.row, 1)
         some = Ends(ends.start, ends.bias, ends.finish, ends.mask + i * Y.row * size, ends.scale)
-        if fetches(B, M, number):
+        if fetches(B, number):
             fetch(Matrix(Y.address + j * size, Y.row, 1), end, min(M, end + rows), j_end - j, 1, size)
             if B.column == 1:
                 fetch(following, min(K, K * i // used_by), min(K, K * end // used_by), columns, 0, size)
@@ -147,17 +146,9 @@ def multiply_some(A, panels, Y, M, n, K, ends):
 
 
 @inlined
-def vector_is_line(number):
-    """Return whether a vector register is as wide as a line of the cache."""
-    return lanes(number) * size_of(number) >= LINE
-
-
-@inlined
-def fetches(B, M, number):
-    """Return whether the next parts of Y and of B are asked for: where these are far, and a CPU needs to be told."""
-    if vector_is_line(number):
-        return max(B.row, B.column) * size_of(number) >= FAR_ROWS and M >= FEW_ROWS_OF_A
-    return is_far(B, size_of(number))
+def fetches(B, number):
+    """Return whether the next parts of Y and of B are asked for here: where these are far, and tiles do not ask."""
+    return is_far(B, size_of(number)) and not vector_is_line(number)
 
 
 @inlined

@@ -11,11 +11,11 @@ from numba.core import cgutils
 from numba.extending import intrinsic, register_jitable
 
 from nbfc.kernels._jit import inlined, kernel
-from nbfc.kernels.blocks import FAR_ROWS, FEW_ROWS_OF_A, FEW_ROWS_OF_A_FOR_FAR, PANEL, multiply_block, vector_is_line
+from nbfc.kernels.blocks import FEW_ROWS_OF_A, FEW_ROWS_OF_A_FOR_FAR, PANEL, multiply_block
 from nbfc.kernels.copies import DEPTH, LINE, copy_block
 from nbfc.kernels.few import multiply_by_few_columns, multiply_transpose_by_few_columns
 from nbfc.kernels.memory import address_of, lanes, size_of, stack_bytes, vectors_of, write
-from nbfc.kernels.panel import FAR_B, is_far, multiply_long_row, multiply_row
+from nbfc.kernels.panel import FAR_B, FAR_ROWS, is_far, multiply_long_row, multiply_row, vector_is_line
 from nbfc.kernels.tile import (
     ASK,
     BIAS,

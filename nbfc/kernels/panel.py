@@ -3,6 +3,7 @@
 from numba import types
 
 from nbfc.kernels._jit import inlined, kernel
+from nbfc.kernels.copies import LINE
 from nbfc.kernels.dot import MOST_COLUMNS, make_dot
 from nbfc.kernels.memory import lanes, size_of, vectors_of
 from nbfc.kernels.tile import (
@@ -19,9 +20,11 @@ from nbfc.kernels.tile import (
     many_registers,
     tile_rows,
 )
+from nbfc.kernels.vectors import MOST_VECTORS
 
 tall_1, tall_2, tall_3 = (make_tile(TALL, vectors, whole=True) for vectors in (1, 2, 3))
 low_1, low_2, low_3 = (make_tile(LOW, vectors, whole=True) for vectors in (1, 2, 3))
+ahead_tall, ahead_low = (make_tile(height, MOST_VECTORS, whole=True, ahead=True) for height in (TALL, LOW))
 ragged_tall_1, ragged_tall_2, ragged_tall_3 = (make_tile(TALL, vectors) for vectors in (1, 2, 3))
 ragged_low_1, ragged_low_2, ragged_low_3 = (make_tile(LOW, vectors) for vectors in (1, 2, 3))
 (dot_1, rows_1), (dot_4, rows_4) = make_dot(1), make_dot(MOST_COLUMNS)
@@ -31,6 +34,13 @@ half_1 = make_tile(ROW, 1, whole=True, part=2)
 # Rows of B this many bytes apart share cache sets and memory pages: for one row of A so many are then read side by side
 # (all of them at once: a third of the speed on 2000 × 2000).
 FAR_B, SIDE_BY_SIDE_FOR_ONE = 2048, 8
+FAR_ROWS = 8192  # bytes from row to row: two pages, from which on a CPU does not find the next ones by itself
+
+
+@inlined
+def vector_is_line(number):
+    """Return whether a vector register is as wide as a line of the cache."""
+    return lanes(number) * size_of(number) >= LINE
 
 
 def panel_types(real):
@@ -49,9 +59,15 @@ def multiply_panel(A, B, Y, M, columns, K, ends):
 
 @kernel(once=panel_types)
 def multiply_whole_panel(A, B, Y, M, columns, K, ends):
-    """`multiply_panel` for columns that fill their vectors: apart, as both in one function would be slower."""
+    """`multiply_panel` for columns that fill their vectors: apart, as both in one function would be slower.
+
+    Where rows are far from each other, tiles ask for the next panel: memory would else bring it in thrice the time.
+    (Where a vector is no line, that would be more requests than lines, and ``blocks`` asks.)
+    """
     vectors = columns // lanes(ends.scale)
-    if vectors == 3:
+    if vectors == 3 and vector_is_line(ends.scale) and B.row * size_of(ends.scale) >= FAR_ROWS:
+        go_down(ahead_tall, ahead_low, tile_rows(3), A, B, Y, M, columns, K, ends)
+    elif vectors == 3:
         go_down(tall_3, low_3, tile_rows(3), A, B, Y, M, columns, K, ends)
     elif vectors == 2:
         go_down(tall_2, low_2, tile_rows(2), A, B, Y, M, columns, K, ends)

@@ -89,10 +89,11 @@ def many_registers():
     return tile_rows(MOST_VECTORS) == ROWS_OF_TILE
 
 
-def make_tile(height, vectors, whole=False, part=1):
+def make_tile(height, vectors, whole=False, part=1, ahead=False):
     """Return the tile of that height and so many vectors a row, for compiled code.
 
-    All are full if `whole`, and vectors are of a register's lanes divided by `part`.
+    All are full if `whole`, and vectors are of a register's lanes divided by `part`. With `ahead` it asks, with each
+    row of B, for what follows there, which is what the next tile to the right is going to read.
     """
 
     @intrinsic
@@ -101,7 +102,7 @@ def make_tile(height, vectors, whole=False, part=1):
             tall = rows_of(context, min(vectors, MOST_VECTORS))
             count = {TALL: tall, LOW: tall // 2, ROW: 1}[height]
             real = context.get_value_type(signature.args[-1].types[-1])
-            write_tile(Vectors(context, builder, real, part), count, vectors, whole, args)
+            write_tile(Vectors(context, builder, real, part), count, vectors, whole, ahead, args)
             return context.get_dummy_value()
 
         return types.void(MATRIX, MATRIX, MATRIX, types.intp, types.intp, types.intp, ends), codegen
@@ -114,7 +115,7 @@ def fields(builder, value):
     return [builder.extract_value(value, index) for index in range(len(value.type.elements))]
 
 
-def write_tile(vector, rows, vectors, whole, args):
+def write_tile(vector, rows, vectors, whole, ahead, args):
     """Write a tile's instructions, for its largest number of rows and of vectors a row."""
     A, B, C, actual_rows, columns, K, ends = args
     builder = vector.builder
@@ -140,15 +141,17 @@ def write_tile(vector, rows, vectors, whole, args):
         def bias():
             return [load(bias_address, v) for v in range(vectors)] * rows
 
+        def ask_for_row(address, first, to_write):
+            for v in range(first, first + vectors):
+                write_prefetch(builder, builder.add(address, INT(v * vector.lanes * vector.size)), to_write)
+
         def zeros():
             return each(lambda r, v: vector.zeros)
 
         def ask():
             shift = builder.sub(mask_address, c_address)
             for address in c:
-                for v in range(vectors):
-                    place = builder.add(address, INT(v * vector.lanes * vector.size))
-                    write_prefetch(builder, builder.add(place, shift), 1)
+                ask_for_row(builder.add(address, shift), 0, to_write=1)
             return zeros()
 
         sums = vector.choose(start, [zeros, bias, old, ask])
@@ -156,6 +159,8 @@ def write_tile(vector, rows, vectors, whole, args):
         def add(k, state):
             a_offset, b_row_address, *totals = state
             b = [load(b_row_address, v) for v in range(vectors)]
+            if ahead:
+                ask_for_row(b_row_address, vectors, to_write=0)
             entries = [vector.spread(vector.scalar(builder.add(address, a_offset))) for address in a]
             new = each(lambda r, v: vector.multiply_add(entries[r], b[v], totals[r * vectors + v]))
             return [builder.add(a_offset, a_step), builder.add(b_row_address, b_step), *new]
