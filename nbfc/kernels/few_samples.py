@@ -7,26 +7,33 @@ take where threads share the columns forward, and each has changed half of what 
 """
 
 from nbfc.kernels._jit import inlined, kernel
-from nbfc.kernels.dense import FEW_ROWS, WHOLE, columns_of, forward_chain, share_of, shares_columns
+from nbfc.kernels.dense import FEW_ROWS, MORE_ROWS, WHOLE, columns_of, forward_chain, share_of
 from nbfc.kernels.dropout import drop, drop_back
 from nbfc.kernels.elementwise import activate, is_further
 from nbfc.kernels.further_activations import activate_with_slopes
 from nbfc.kernels.layers import ACTIVATION, DENSE, KIND, N_IN, N_OUT, SIZE, W_ROWS, bias, weights
 from nbfc.kernels.rows import back_layer, forward_layer, gather, take_loss
 from nbfc.kernels.sample_norms import clip
-from nbfc.kernels.workspace import batch_size, gradients, inputs, outputs, rows_of_batch, slopes
+from nbfc.kernels.workspace import all_outputs, batch_size, gradients, inputs, outputs, rows_of_batch, slopes
 
 SMALL = 2**18  # products of numbers that one thread takes as soon as two; to fetch a weight counts for eight
-CHAINS = 2  # of a sum over so many inputs at least, and one thread adds so many sums of them as soon as two:
-MANY_INPUTS, FEW_SUMS = 128, 2**12
+MANY_WEIGHTS = 8  # for each output of each sample
+CHAINS, MANY_INPUTS = 2, 128  # of a sum over so many inputs at least
+FEW_NUMBERS = 2**12  # that one thread gathers, or adds, as soon as two
 
 GATHER, FORWARD, ADD, LOSS, BACK, CLIP = range(6)  # what a phase does
+
+
+@kernel
+def shares_weights(layers, N):
+    """Return whether samples are few: absolutely, or beside the weights, as what threads exchange is outputs then."""
+    return N < FEW_ROWS or (N < MORE_ROWS and layers[-1, SIZE] > MANY_WEIGHTS * N * all_outputs(layers))
 
 
 @inlined
 def phases(layers, N):
     """Return in how many phases pass 1 is made: one, but where threads share weights."""
-    return 3 * layers.shape[0] + 2 if shares_columns(N, layers[-1, SIZE]) else 1
+    return 3 * layers.shape[0] + 2 if shares_weights(layers, N) else 1
 
 
 @inlined
@@ -45,15 +52,15 @@ def task_of(layers, phase):
 
 
 @kernel
-def threads_of(layers, N, phase, threads):
-    """Return how many of so many threads a phase is for: all, one, or none where there is nothing to add."""
+def threads_of(layers, order, N, phase, threads):
+    """Return how many of so many threads a phase is for: all, one, or none if there is nothing to gather or add."""
     if phases(layers, N) == 1:
         return threads
     task, layer = task_of(layers, phase)
-    if task == ADD and not has_chains(layers, layer, N):
+    if (task == GATHER and order.shape[0] == 0) or (task == ADD and not has_chains(layers, layer, N)):
         return 0
-    if task == ADD:
-        return 1 if N * layers[layer, N_OUT] < FEW_SUMS else threads
+    if task in (GATHER, ADD):
+        return 1 if N * layers[layer, N_IN if task == GATHER else N_OUT] < FEW_NUMBERS else threads
     if task in (FORWARD, BACK) and not is_small(layers, layer, N, N_OUT if task == FORWARD else N_IN):
         return threads
     return 1
@@ -81,7 +88,8 @@ def phase_of_weights(X, order, goal, layers, parameters, room, phase, share, sha
     rows = rows_of_batch(X, order, layers, room, 0, N, 0)
     task, layer = task_of(layers, phase)
     if task == GATHER:
-        gather(X, order, inputs(layers, room, 0, order.shape[0]))
+        k0, k1 = columns_of(X.shape[1], share, shares)
+        gather(X, order, inputs(layers, room, 0, N), k0, k1)
     elif task == LOSS:
         take_loss(goal, 0, N, layers, room, 0)
     elif task == CLIP:

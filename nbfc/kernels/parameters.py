@@ -4,7 +4,8 @@ from numba import types
 from numba.extending import register_jitable
 
 from nbfc.kernels._jit import kernel
-from nbfc.kernels.dense import FEW_ROWS, LARGE, WHOLE, bias_gradient_outputs, share_of, weight_gradient_inputs
+from nbfc.kernels.dense import LARGE, WHOLE, bias_gradient_outputs, share_of, weight_gradient_inputs
+from nbfc.kernels.few_samples import shares_weights
 from nbfc.kernels.layers import BIAS_AT, DENSE, INTEGERS, KIND, N_OUT, SIZE, TABLE, W_ROWS, WEIGHTS_AT, bias, weights
 from nbfc.kernels.memory import address_of
 from nbfc.kernels.regularization import TOGETHER, finish, phase_of_update
@@ -56,8 +57,8 @@ def pass_of_parameters(X, order, layers, parameters, state, work, rule, phase, s
     else:
         here = room(layers, work, N, 0)
         rows = rows_of_batch(X, order, layers, here, 0, N, 0)
-        # Where other threads have read all of W in pass 1, and their caches hold it, it is asked for before the update.
-        asks = shares > 1 and N >= FEW_ROWS and layers[-1, SIZE] <= LARGE
+        # Where all threads have read all of W in pass 1, and their caches hold it, it is asked for before the update.
+        asks = shares > 1 and not shares_weights(layers, N) and layers[-1, SIZE] <= LARGE
         shift = address_of(parameters) - address_of(state) if asks else 0
         of_share = 0
         for layer in range(layers.shape[0]):

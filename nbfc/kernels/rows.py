@@ -41,7 +41,7 @@ def forward_and_back(X, order, goal, layers, parameters, room, r, s, place):
     """
     end = place + s - r
     if order.shape[0] > 0:
-        gather(X, order[r:s], inputs(layers, room, place, end))
+        gather(X, order[r:s], inputs(layers, room, place, end), 0, X.shape[1])
     rows = rows_of_batch(X, order, layers, room, r, s, place)
     for layer in range(layers.shape[0]):
         n_out = layers[layer, N_OUT]
@@ -121,10 +121,10 @@ def multiply(factors, values):
 
 
 @kernel
-def gather(X, order, rows):
-    """Copy rows of X in an order."""
+def gather(X, order, rows, k0, k1):
+    """Copy columns k0 to k1 of rows of X, in an order."""
     for i in range(order.shape[0]):
-        source, target = X[order[i]], rows[i]
+        source, target = X[order[i], k0:k1], rows[i, k0:k1]
         for k in range(source.shape[0]):
             target[k] = source[k]
 

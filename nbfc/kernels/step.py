@@ -67,7 +67,7 @@ def train_step(X, order, labels, targets, weights, loss, layers, parameters, sta
     N = batch_size(X, order)
     begin_turns(threads)
     for phase in range(phases(layers, N)):
-        shares = threads_of(layers, N, phase, threads)
+        shares = threads_of(layers, order, N, phase, threads)
         if shares == 1:
             pass_of_rows(X, order, goal, layers, parameters, work, phase, 0, 1)
         elif shares > 1:
