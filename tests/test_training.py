@@ -254,15 +254,16 @@ def test_bits_are_the_same_for_any_number_of_shares(widths, count):
     assert len(results) == 1
 
 
+@pytest.mark.parametrize("N", [1, 500])
 @pytest.mark.parametrize("shares", [1, 2, 3, 7])
-def test_blocks_of_parameters_are_all_rows_of_all_weights_cut_where_vectors_end(shares):
+def test_blocks_of_parameters_are_all_rows_of_all_weights_cut_where_vectors_end(shares, N):
     """What is left over by vectors may have other last bits, so it has to be the same wherever blocks end."""
     widths = [1000, 3, 1500, 12, 101, 64, 1, 700, 2]
     layers = table(widths, [0] * 8, normalized=True)
-    of_share = sum(parameters.blocks_of_share(layers, layer, shares) for layer in range(len(layers)))
+    of_share = sum(parameters.blocks_of_share(layers, layer, N, shares) for layer in range(len(layers)))
     found = {layer: [] for layer in range(len(layers))}
     for block in range(of_share * shares):
-        layer, *rows = parameters.rows_of_block.py_func(layers, block, of_share, shares)
+        layer, *rows = parameters.rows_of_block.py_func(layers, block, of_share, N, shares)
         if rows[0] < rows[1]:
             found[layer].append(tuple(rows))
     for layer, cuts in found.items():
@@ -271,7 +272,8 @@ def test_blocks_of_parameters_are_all_rows_of_all_weights_cut_where_vectors_end(
         assert starts == (0, *stops[:-1])
         assert stops[-1] == rows
         assert all(row * n_out % TOGETHER == 0 for row in stops[:-1])
-        assert max(stop - start for start, stop in cuts) <= max(parameters.INPUTS, parameters.WEIGHTS // n_out) + 63
+        most = max(min(parameters.INPUTS, 4 * N), parameters.WEIGHTS // n_out)
+        assert max(stop - start for start, stop in cuts) < most + 64
 
 
 @pytest.mark.parametrize("N", [1, 5, FEW_ROWS - 1])

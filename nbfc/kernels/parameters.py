@@ -23,7 +23,8 @@ from nbfc.kernels.workspace import (
 )
 
 WEIGHTS = 2**15  # entries of dW in a block, at least: few enough to be in the cache when they are updated ...
-INPUTS = 128  # ... and rows, at least: enough to make up for copying panels of dY, or for reading it again
+# ... and rows, at least, or so many for a sample: enough to make up for copying panels of dY, or for reading it again
+INPUTS, INPUTS_FOR_SAMPLE = 128, 4
 SUMS = 1024  # entries of the gradient that are added up at a time
 
 
@@ -62,13 +63,13 @@ def pass_of_parameters(X, order, layers, parameters, state, work, rule, phase, s
         shift = address_of(parameters) - address_of(state) if asks else 0
         of_share = 0
         for layer in range(layers.shape[0]):
-            of_share += blocks_of_share(layers, layer, shares)
+            of_share += blocks_of_share(layers, layer, N, shares)
         blocks = of_share * shares
         for turn in range(blocks):
             block = next_block(turn, blocks, share, shares)
             if block == blocks:
                 break
-            layer, k0, k1 = rows_of_block(layers, block, of_share, shares)
+            layer, k0, k1 = rows_of_block(layers, block, of_share, N, shares)
             if k0 < k1:
                 overflow += pass_of_block(rows, layers, parameters, state, here, rule, layer, k0, k1, shift)
     if overflow != 0:  # NaN
@@ -76,24 +77,25 @@ def pass_of_parameters(X, order, layers, parameters, state, work, rule, phase, s
 
 
 @register_jitable
-def blocks_of_share(layers, layer, shares):
+def blocks_of_share(layers, layer, N, shares):
     """Return into how many blocks each thread's share of a W is cut."""
     rows = layers[layer, W_ROWS]
-    if rows <= INPUTS:  # without a division, which would show in the smallest steps
+    if rows * layers[layer, N_OUT] <= WEIGHTS:  # without a division, which would show in the smallest steps
         return min(rows, 1)
-    return number_of_blocks(rows, max(INPUTS, WEIGHTS // layers[layer, N_OUT]), shares) // shares
+    most = max(min(INPUTS, INPUTS_FOR_SAMPLE * N), WEIGHTS // layers[layer, N_OUT])
+    return number_of_blocks(rows, most, shares) // shares
 
 
 @kernel
-def rows_of_block(layers, block, of_share, shares):
+def rows_of_block(layers, block, of_share, N, shares):
     """Return which layer a block is of, and which rows of its W; a share has so many blocks, one after another."""
     owner = block // of_share
     place, layer = block - owner * of_share, 0
-    count = blocks_of_share(layers, layer, shares)
+    count = blocks_of_share(layers, layer, N, shares)
     while place >= count:
         place -= count
         layer += 1
-        count = blocks_of_share(layers, layer, shares)
+        count = blocks_of_share(layers, layer, N, shares)
     rows = layers[layer, W_ROWS]
     if shares * count == 1:
         return layer, 0, rows
