@@ -272,8 +272,10 @@ def test_blocks_of_parameters_are_all_rows_of_all_weights_cut_where_vectors_end(
         assert starts == (0, *stops[:-1])
         assert stops[-1] == rows
         assert all(row * n_out % TOGETHER == 0 for row in stops[:-1])
-        most = max(min(parameters.INPUTS, 4 * N), parameters.WEIGHTS // n_out)
-        assert max(stop - start for start, stop in cuts) < most + 64
+        most = max(min(parameters.INPUTS, parameters.INPUTS_FOR_SAMPLE * N), parameters.WEIGHTS // n_out)
+        assert max(stop - start for start, stop in cuts) < most + 2 * TOGETHER
+        if rows > shares * TOGETHER:
+            assert shares * parameters.blocks_of_share(layers, layer, N, shares) - len(cuts) < shares
 
 
 @pytest.mark.parametrize("N", [1, 5, FEW_ROWS - 1])

@@ -14,11 +14,11 @@ from typing import NamedTuple
 from numba import types
 
 from nbfc.kernels._jit import inlined, kernel
-from nbfc.kernels.copies import DEPTH, LINE, copy_panel, whole_vectors
+from nbfc.kernels.copies import DEPTH, copy_panel, whole_vectors
 from nbfc.kernels.memory import lanes, prefetch, size_of, vectors_of
 from nbfc.kernels.panel import is_far, multiply_panel, vector_is_line
 from nbfc.kernels.tile import MATRIX, Ends, Matrix, ends_type
-from nbfc.kernels.vectors import MOST_VECTORS, WIDEST
+from nbfc.kernels.vectors import LINE, MOST_VECTORS, WIDEST
 
 # Fewer rows do not make up for copies of B: it is read where it lies, which takes longer if it is far (see ``panel``).
 FEW_ROWS_OF_A, FEW_ROWS_OF_A_FOR_FAR = 32, 12

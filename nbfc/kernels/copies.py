@@ -7,12 +7,11 @@ from numba.extending import intrinsic
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.memory import lanes, prefetch, size_of, vectors_of
 from nbfc.kernels.tile import MATRIX, Matrix
-from nbfc.kernels.vectors import INT, MOST_VECTORS, Vectors
+from nbfc.kernels.vectors import INT, LINE, MOST_VECTORS, Vectors
 
 # Terms of a sum that copies are made for at a time: a panel of B is then 96 KiB with the widest registers, and stays
 # in a second-level cache beside A and C.
 DEPTH = 512
-LINE = 64  # bytes of a line of the cache
 # Columns of A may be memory pages apart: so many entries of one are read, and those so many columns ahead fetched.
 TOGETHER, AHEAD = 64, 8
 

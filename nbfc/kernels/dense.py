@@ -9,9 +9,9 @@ Shapes, in the notes' letters: N samples, m inputs, n outputs. Loop letters: i s
 
 All arrays are C-contiguous and of one dtype, float32 or float64. Outputs are only written, inputs only read.
 
-Each equation stands here once, as a serial function on a block; the training step calls these. Behind it is the same
-equation for whole arrays, cut into blocks over threads. A number is always summed by one thread, in an order that is
-the same wherever the cuts fall: that is why the bits do not depend on the number of threads.
+Each equation stands here as a serial function on a block; the training step calls these. Behind it is the same equation
+for whole arrays, cut into blocks over threads. A number is always summed in an order that is the same wherever the cuts
+fall: that is why the bits do not depend on the number of threads.
 """
 
 from numba import prange, types
@@ -24,7 +24,8 @@ from nbfc.kernels.multiply import mean_of_rows, multiply_bias, multiply_mask, mu
 WHOLE = 16  # rows or columns that are not shared out further: whole tiles, and whole cache lines
 ROWS_TOGETHER = 4  # samples likewise: a tile of half the height, with the widest registers
 # Fewer rows than this are not shared out, but columns: each thread then reads a part of the large matrix alone. Nor are
-# fewer than the second number, where a matrix has more entries than the third: each thread would read it all.
+# fewer than the second number, where a matrix has more entries than the third: each thread would read it all, and no
+# cache near it holds so many.
 FEW_ROWS, MORE_ROWS, LARGE = 32, 128, 2**19
 
 

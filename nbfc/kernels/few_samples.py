@@ -1,32 +1,31 @@
 """Pass 1 of a training step where samples are few: threads share weights and not rows, and meet after every layer.
 
-What takes time then is to bring W to the threads. So each has the same rows of every W in ③ and in pass 2, where it
-changes them, and forward as well: there a sum over a layer's inputs is cut into two chains, for any number of threads,
-which are added when both are there. (On two cores that share no cache, steps take 0.6 to 0.8 of the time that they
-take where threads share the columns forward, and each has changed half of what the other one reads next.)
+What takes time then is to bring W to the threads. So each has nearly the same rows of every W in ③ and in pass 2, where
+it changes them; and if there are two, forward as well: there a sum over many inputs is cut into two chains, for any
+number of threads, which are added when both are there. (Where threads share the columns of W instead, each has changed
+half of what the other reads next: steps take 1.3 to 1.6 times as long on two cores without a common cache, and at most
+three times.)
 """
 
 from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.dense import FEW_ROWS, MORE_ROWS, WHOLE, columns_of, forward_chain, share_of
 from nbfc.kernels.dropout import drop, drop_back
-from nbfc.kernels.elementwise import activate, is_further
-from nbfc.kernels.further_activations import activate_with_slopes
-from nbfc.kernels.layers import ACTIVATION, DENSE, KIND, N_IN, N_OUT, SIZE, W_ROWS, bias, weights
-from nbfc.kernels.rows import back_layer, forward_layer, gather, take_loss
+from nbfc.kernels.layers import DENSE, KIND, N_IN, N_OUT, SIZE, W_ROWS, bias, weights
+from nbfc.kernels.rows import activate_outputs, back_layer, forward_layer, gather, take_loss
 from nbfc.kernels.sample_norms import clip
-from nbfc.kernels.workspace import all_outputs, batch_size, gradients, inputs, outputs, rows_of_batch, slopes
+from nbfc.kernels.workspace import all_outputs, batch_size, gradients, inputs, outputs, rows_of_batch
 
 SMALL = 2**18  # products of numbers that one thread takes as soon as two; to fetch a weight counts for eight
-MANY_WEIGHTS = 8  # for each output of each sample
+MANY_WEIGHTS = 8  # in a network, for each output of each sample: each thread had better read a part of them alone
 CHAINS, MANY_INPUTS = 2, 128  # of a sum over so many inputs at least
-FEW_NUMBERS = 2**12  # that one thread gathers, or adds, as soon as two
+FEW_NUMBERS = 2**12  # that one thread gathers, or adds, in the time of two and their meeting
 
 GATHER, FORWARD, ADD, LOSS, BACK, CLIP = range(6)  # what a phase does
 
 
 @kernel
 def shares_weights(layers, N):
-    """Return whether samples are few: absolutely, or beside the weights, as what threads exchange is outputs then."""
+    """Return whether samples are few: so few, or in all with so few outputs that to exchange these is less than W."""
     return N < FEW_ROWS or (N < MORE_ROWS and layers[-1, SIZE] > MANY_WEIGHTS * N * all_outputs(layers))
 
 
@@ -54,7 +53,7 @@ def task_of(layers, phase):
 @kernel
 def threads_of(layers, order, N, phase, threads):
     """Return how many of so many threads a phase is for: all, one, or none if there is nothing to gather or add."""
-    if phases(layers, N) == 1:
+    if not shares_weights(layers, N):
         return threads
     task, layer = task_of(layers, phase)
     if (task == GATHER and order.shape[0] == 0) or (task == ADD and not has_chains(layers, layer, N)):
@@ -80,9 +79,9 @@ def has_chains(layers, layer, N):
 
 @kernel
 def phase_of_weights(X, order, goal, layers, parameters, room, phase, share, shares):
-    """Do what is for one thread, or a share of what a phase does: so many chains, or columns of Y, or inputs.
+    """Do a share of what a phase is for: by inputs going back and gathering, by chains or outputs going forward.
 
-    Of a layer that goes over whole rows it is a share of those.
+    A layer that goes over whole rows is shared out by these.
     """
     N = batch_size(X, order)
     rows = rows_of_batch(X, order, layers, room, 0, N, 0)
@@ -112,7 +111,7 @@ def phase_of_weights(X, order, goal, layers, parameters, room, phase, share, sha
 
 @kernel
 def part_of(layers, layer, N, columns, share, shares):
-    """Return which rows and columns of N rows are a thread's: some of all columns, or some of all rows."""
+    """Return which rows and columns are a thread's: all N rows and some columns, or some rows and all columns."""
     if layers[layer, KIND] == DENSE:
         j0, j1 = columns_of(columns, share, shares)
         return 0, N, j0, j1
@@ -140,13 +139,9 @@ def make_chains(rows, layers, parameters, room, layer, share, shares):
 @kernel
 def add_chains(layers, room, layer, N, j0, j1):
     """Y ← activation(the sum of both chains), for outputs j0 to j1."""
-    activation = layers[layer, ACTIVATION]
     Y, second = outputs(layers, room, layer, 0, N), gradients(layers, room, layer, 0, N)
     for i in range(N):
         y, more = Y[i, j0:j1], second[i, j0:j1]
         for j in range(y.shape[0]):
             y[j] += more[j]
-        if is_further(activation):
-            activate_with_slopes(activation, y, slopes(layers, room, layer, 0, N)[i, j0:j1])
-        else:
-            activate(activation, y)
+    activate_outputs(layers, room, layer, 0, N, j0, j1)

@@ -12,7 +12,7 @@ from numba.extending import intrinsic, register_jitable
 
 from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.blocks import FEW_ROWS_OF_A, FEW_ROWS_OF_A_FOR_FAR, PANEL, multiply_block
-from nbfc.kernels.copies import DEPTH, LINE, copy_block
+from nbfc.kernels.copies import DEPTH, copy_block
 from nbfc.kernels.few import multiply_by_few_columns, multiply_transpose_by_few_columns
 from nbfc.kernels.memory import address_of, lanes, size_of, stack_bytes, vectors_of, write
 from nbfc.kernels.panel import FAR_B, FAR_ROWS, is_far, multiply_long_row, multiply_row, vector_is_line
@@ -31,7 +31,7 @@ from nbfc.kernels.tile import (
     ends_type,
     many_registers,
 )
-from nbfc.kernels.vectors import INT, MOST_VECTORS, WIDEST
+from nbfc.kernels.vectors import INT, LINE, MOST_VECTORS, WIDEST
 
 # Rows of A at a time: enough to make up for copying panels of B (64: 20% slower where layers are wide), and few enough
 # that they stay in a second-level cache.
@@ -87,6 +87,7 @@ def multiply_scale(A, B, scale, few, Y):
 @inlined
 def multiply_scale_and_ask(A, B, scale, shift, Y):
     """`multiply_scale`, and ask for what lies so many bytes after Y and is to be written next; 0 is for nothing."""
+    # Where columns are few, other code than ``tile`` may make them (see `multiply_at`), which knows no ASK.
     start = ASK if shift != 0 and Y.shape[1] > NARROW else ZERO
     multiply(A, B, Y, False, Ends(start, 0, SCALE, address_of(Y) + shift, scale))
 

@@ -3,7 +3,6 @@
 from numba import types
 
 from nbfc.kernels._jit import inlined, kernel
-from nbfc.kernels.copies import LINE
 from nbfc.kernels.dot import MOST_COLUMNS, make_dot
 from nbfc.kernels.memory import lanes, size_of, vectors_of
 from nbfc.kernels.tile import (
@@ -20,7 +19,7 @@ from nbfc.kernels.tile import (
     many_registers,
     tile_rows,
 )
-from nbfc.kernels.vectors import MOST_VECTORS
+from nbfc.kernels.vectors import LINE, MOST_VECTORS
 
 tall_1, tall_2, tall_3 = (make_tile(TALL, vectors, whole=True) for vectors in (1, 2, 3))
 low_1, low_2, low_3 = (make_tile(LOW, vectors, whole=True) for vectors in (1, 2, 3))
@@ -61,7 +60,8 @@ def multiply_panel(A, B, Y, M, columns, K, ends):
 def multiply_whole_panel(A, B, Y, M, columns, K, ends):
     """`multiply_panel` for columns that fill their vectors: apart, as both in one function would be slower.
 
-    Where rows are far from each other, tiles ask for the next panel: memory would else bring it in thrice the time.
+    Where rows are far from each other, tiles ask for the next panel: it would else take two to three times as long to
+    come from memory.
     (Where a vector is no line, that would be more requests than lines, and ``blocks`` asks.)
     """
     vectors = columns // lanes(ends.scale)

@@ -43,9 +43,9 @@ SUMS = 1024  # entries of the gradient that are added up at a time
 def pass_of_parameters(X, order, layers, parameters, state, work, rule, phase, share, shares):
     """Pass 2 for blocks of parameters in turns: ① or ② over the whole batch, and the update.
 
-    A block is some rows of a W. Each thread has its share of every W: the one it has in ③ where rows are few, so that W
-    need not go from one thread's cache to another's. Where a parameter is no longer finite, the last entry of `work`
-    becomes NaN: that several threads write the same there does no harm, and a sum over threads would need memory.
+    A block is some rows of a W. Each thread has its share of every W: nearly the one it has in ③ where samples are few,
+    so that W need not go from one thread's cache to another's. Where a parameter is no longer finite, the last entry of
+    `work` becomes NaN: that several threads write the same there does no harm; a sum over threads would need memory.
     """
     N, P = batch_size(X, order), parameters.shape[0]
     overflow = parameters.dtype.type(0)
@@ -58,7 +58,7 @@ def pass_of_parameters(X, order, layers, parameters, state, work, rule, phase, s
     else:
         here = room(layers, work, N, 0)
         rows = rows_of_batch(X, order, layers, here, 0, N, 0)
-        # Where all threads have read all of W in pass 1, and their caches hold it, it is asked for before the update.
+        # Where pass 1 has left all of W in the caches of all threads, its lines are asked for before they are updated.
         asks = shares > 1 and not shares_weights(layers, N) and layers[-1, SIZE] <= LARGE
         shift = address_of(parameters) - address_of(state) if asks else 0
         of_share = 0
@@ -82,13 +82,14 @@ def blocks_of_share(layers, layer, N, shares):
     rows = layers[layer, W_ROWS]
     if rows * layers[layer, N_OUT] <= WEIGHTS:  # without a division, which would show in the smallest steps
         return min(rows, 1)
+    together = rows_together(layers[layer, N_OUT])
     most = max(min(INPUTS, INPUTS_FOR_SAMPLE * N), WEIGHTS // layers[layer, N_OUT])
-    return number_of_blocks(rows, most, shares) // shares
+    return number_of_blocks(rows, (most + together - 1) // together * together, shares) // shares
 
 
 @kernel
 def rows_of_block(layers, block, of_share, N, shares):
-    """Return which layer a block is of, and which rows of its W; a share has so many blocks, one after another."""
+    """Return which layer a block is of, and which rows of its W; `of_share` blocks in a row are a share's."""
     owner = block // of_share
     place, layer = block - owner * of_share, 0
     count = blocks_of_share(layers, layer, N, shares)
@@ -97,7 +98,7 @@ def rows_of_block(layers, block, of_share, N, shares):
         layer += 1
         count = blocks_of_share(layers, layer, N, shares)
     rows = layers[layer, W_ROWS]
-    if shares * count == 1:
+    if shares * count == 1:  # likewise
         return layer, 0, rows
     k0, k1 = share_of(rows, owner * count + place, shares * count, rows_together(layers[layer, N_OUT]))
     return layer, k0, k1
@@ -143,18 +144,7 @@ def rows_together(n_out):
     return rows
 
 
-@kernel(
-    once=lambda real: (
-        real[:, ::1],
-        TABLE,
-        real[:, ::1],
-        types.intp,
-        types.intp,
-        types.intp,
-        types.intp,
-        real[::1],
-    )
-)
+@kernel(once=lambda real: (real[:, ::1], TABLE, real[:, ::1], *[types.intp] * 4, real[::1]))
 def weight_gradient(X, layers, room, layer, k0, k1, shift, gradient):
     """② for rows k0 to k1 of a layer's dW, from the rows of a room that belong to those of X.
 

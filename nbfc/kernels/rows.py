@@ -62,22 +62,33 @@ def forward_layer(rows, layers, parameters, room, layer, place, end, j0, j1):
     Y = outputs(layers, room, layer, place, end)
     X = outputs(layers, room, layer - 1, place, end) if layer > 0 else rows
     activation = layers[layer, ACTIVATION]
+    if layers[layer, KIND] == DENSE and not is_further(activation):
+        forward_outputs(X, W, b, activation, Y, j0, j1)
+        return
     if layers[layer, KIND] == DENSE:
-        further = is_further(activation)
-        forward_outputs(X, W, b, IDENTITY if further else activation, Y, j0, j1)
-        if not further:
-            return
+        forward_outputs(X, W, b, IDENTITY, Y, j0, j1)
     else:
         go_in_room(FORWARD, layers, parameters, room, layer, place, end, X, Y)
-        if not is_further(activation):
-            activate(activation, flat(Y))
-            return
-    D = slopes(layers, room, layer, place, end)
-    if j1 - j0 == Y.shape[1]:
-        activate_with_slopes(activation, flat(Y), flat(D))
+    activate_outputs(layers, room, layer, place, end, j0, j1)
+
+
+@kernel
+def activate_outputs(layers, room, layer, place, end, j0, j1):
+    """Replace outputs j0 to j1 of a layer by their activations, and fill in the slopes where they are kept."""
+    activation, Y = layers[layer, ACTIVATION], outputs(layers, room, layer, place, end)
+    whole = j1 - j0 == Y.shape[1]
+    if is_further(activation):
+        D = slopes(layers, room, layer, place, end)
+        if whole:
+            activate_with_slopes(activation, flat(Y), flat(D))
+        else:
+            for i in range(Y.shape[0]):
+                activate_with_slopes(activation, Y[i, j0:j1], D[i, j0:j1])
+    elif whole:
+        activate(activation, flat(Y))
     else:
         for i in range(Y.shape[0]):
-            activate_with_slopes(activation, Y[i, j0:j1], D[i, j0:j1])
+            activate(activation, Y[i, j0:j1])
 
 
 @kernel(once=lambda real: (TABLE, real[::1], real[:, ::1], *[types.intp] * 4, types.boolean, *[types.intp] * 2))

@@ -34,7 +34,7 @@ from numba import prange, types
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.dense import ROWS_TOGETHER, WHOLE, share_of
 from nbfc.kernels.dropout import key_of
-from nbfc.kernels.few_samples import phase_of_weights, phases, threads_of
+from nbfc.kernels.few_samples import phase_of_weights, phases, shares_weights, threads_of
 from nbfc.kernels.layers import W_ROWS
 from nbfc.kernels.losses import Objective
 from nbfc.kernels.parameters import bias_gradient, pass_of_parameters, weight_gradient
@@ -100,7 +100,7 @@ def is_taken(J, overflow, parameters, state, rule):
 def pass_of_rows(X, order, goal, layers, parameters, work, phase, share, shares):
     """Pass 1 for blocks of rows in turns, or for parts, or for a share of what a phase does with few samples."""
     N = batch_size(X, order)
-    if phases(layers, N) > 1:
+    if shares_weights(layers, N):
         here = room(layers, work, N, 0)
         phase_of_weights(X, order, goal, layers, parameters, here, phase, share, shares)
         return

@@ -18,6 +18,7 @@ Contract. A tile of C, `rows` × `columns`, is held in vector registers while k 
   address needs to be aligned to more than an entry. All of C is read, where it is, before any of it is written.
 - s is 0 (`start` ZERO), the vector at `bias` (BIAS), or C as it was (OLD). With the start ASK it is 0, and the lines of
   a matrix at `mask`, laid out as C is, are asked for: what is to be written there next then need not wait for them.
+  (The finish is then not MASK.)
 - finish is nothing (`finish` STORE), max(·, 0) (RELU), 0 where the entry of a matrix at `mask`, laid out as C is, is
   not above 0 (MASK: relu's derivative), or the product with `scale` (SCALE). NaN stays NaN but under a mask.
 - Each entry is summed by fused multiply-adds in the order of k, whatever the tile's shape: a matrix cut into tiles
@@ -34,7 +35,7 @@ import numpy as np
 from numba import typeof, types
 from numba.extending import intrinsic, register_jitable
 
-from nbfc.kernels.vectors import INT, MOST_VECTORS, Vectors, target, write_prefetch
+from nbfc.kernels.vectors import INT, LINE, MOST_VECTORS, Vectors, target, write_prefetch
 
 ZERO, BIAS, OLD, ASK = range(4)
 STORE, RELU, MASK, SCALE = range(4)
@@ -142,8 +143,9 @@ def write_tile(vector, rows, vectors, whole, ahead, args):
             return [load(bias_address, v) for v in range(vectors)] * rows
 
         def ask_for_row(address, first, to_write):
-            for v in range(first, first + vectors):
-                write_prefetch(builder, builder.add(address, INT(v * vector.lanes * vector.size)), to_write)
+            width = vector.lanes * vector.size
+            for place in range(first * width, (first + vectors) * width, max(LINE, width)):
+                write_prefetch(builder, builder.add(address, INT(place)), to_write)
 
         def zeros():
             return each(lambda r, v: vector.zeros)

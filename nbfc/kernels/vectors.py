@@ -21,6 +21,7 @@ class Target(NamedTuple):
 
 MOST_VECTORS = 3  # of a tile's row
 WIDEST = 64  # bytes of the widest vector register there is
+LINE = 64  # bytes of a line of the cache
 
 
 @cache
