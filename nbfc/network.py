@@ -116,7 +116,7 @@ class MLP(Parametrized, Differentiable):
     def _allocate(self) -> None:
         """Make the parameters, and what predictions need."""
         super()._allocate()
-        # As `launch` counts: an operation for four of a step's, to fetch a weight for its use by four rows.
+        # As `launch` counts: an operation for four of a step's, to fetch a weight for its use by five rows.
         self._load_of_row = 8 * self._parameters.size
         self._idle: list[tuple[int, Array]] = []  # memory not in use (see `prediction.memory`)
 
@@ -215,7 +215,7 @@ class MLP(Parametrized, Differentiable):
         if most < N:  # as at the first call
             JOBS.finish()
             most, work = prediction.memory(self._layers, N, self._dtype)
-        load = self._load_of_row * (N if N > 4 else 4)
+        load = self._load_of_row * (N if N > 5 else 5)
         if load < _jit.SERIAL_BELOW:  # as `launch` chooses, in a tenth of the time less for one row
             _predict_serially(X, self._layers, self._parameters, work, Y, 1)
         else:

@@ -108,6 +108,19 @@ def test_kernels_are_right_at_the_edges_of_blocks_and_on_any_number_of_threads(N
         assert len({result.tobytes() for result in others}) == 1
 
 
+@pytest.mark.parametrize("shares", [1, 2, 3, 7])
+def test_shares_of_columns_are_nearly_equal_and_none_is_narrow_alone(shares):
+    """A narrow one would be summed in another order than in the whole."""
+    for total in range(1, 300):
+        cuts = [dense.columns_of.py_func(total, share, shares) for share in range(shares)]
+        starts, stops = zip(*cuts, strict=True)
+        assert (starts[0], stops[-1]) == (0, total)
+        assert starts[1:] == stops[:-1]
+        widths = [stop - start for start, stop in cuts if start < stop]
+        assert len(widths) == 1 or min(widths) > dense.NARROW
+        assert max(widths) <= total / shares + 2 * dense.WHOLE
+
+
 @pytest.mark.parametrize(("m", "n"), [(70, 3), (600, 5), (1100, 8), (600, 1), (30, 700), (600, 700)])
 def test_few_rows_have_the_bits_they_have_among_many(m, n, dtype, threads):
     d = data(40, m, n, dtype, 2)

@@ -19,7 +19,14 @@ from numba import prange, types
 from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.elementwise import IDENTITY, RELU, activate, multiply_by_derivative
 from nbfc.kernels.memory import flat
-from nbfc.kernels.multiply import mean_of_rows, multiply_bias, multiply_mask, multiply_scale, multiply_scale_and_ask
+from nbfc.kernels.multiply import (
+    NARROW,
+    mean_of_rows,
+    multiply_bias,
+    multiply_mask,
+    multiply_scale,
+    multiply_scale_and_ask,
+)
 
 WHOLE = 16  # rows or columns that are not shared out further: whole tiles, and whole cache lines
 ROWS_TOGETHER = 4  # samples likewise: a tile of half the height, with the widest registers
@@ -44,11 +51,11 @@ def shares_columns(N, entries):
 
 @inlined
 def columns_of(total, share, shares):
-    """Return where a share of columns starts and stops: empty, or at least `WHOLE` unless there are fewer in all.
+    """Return where a share of columns starts and stops: empty, or more than `NARROW` unless there are fewer in all.
 
     A product with few columns may sum in another order (see ``multiply``), and the bits would depend on the cuts.
     """
-    units = max(1, total // WHOLE)
+    units = max(1, (total + WHOLE - NARROW - 1) // WHOLE)
     start, stop = units * share // shares * WHOLE, units * (share + 1) // shares * WHOLE
     return min(total, start), total if share + 1 == shares else min(total, stop)
 
