@@ -6,7 +6,8 @@ the cache has entries, so that these stay in the cache as well, and C's rows are
 
 Where a vector is a line, as with AVX-512, a tile takes so long for each row of its panel that this may come from the
 second level, as may A: then only a B that is turned round is copied. (Products of 16 rows take two thirds of the time
-that they take with copies, those of 128 nine tenths.)
+that they take with copies, those of 128 nine tenths.) And where sums are short, and C's rows long, some of A's rows at
+a time go by all panels, so that C is written in long runs. (By panels, one term takes three times as long.)
 """
 
 from typing import NamedTuple
@@ -16,12 +17,13 @@ from numba import types
 from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.copies import DEPTH, copy_panel, whole_vectors
 from nbfc.kernels.memory import lanes, prefetch, size_of, vectors_of
-from nbfc.kernels.panel import is_far, multiply_panel, vector_is_line
+from nbfc.kernels.panel import FAR_B, is_far, multiply_panel, vector_is_line
 from nbfc.kernels.tile import MATRIX, Ends, Matrix, ends_type
 from nbfc.kernels.vectors import LINE, MOST_VECTORS, WIDEST
 
 # Fewer rows do not make up for copies of B: it is read where it lies, which takes longer if it is far (see ``panel``).
 FEW_ROWS_OF_A, FEW_ROWS_OF_A_FOR_FAR = 32, 12
+FEW_TERMS = 32  # of sums: to write them takes the time then
 FEW_AT_A_TIME = 8  # rows of A by which a B that is not copied is multiplied, while its next panel is fetched
 CHUNK = 16  # rows of B that are copied of one panel before the next: whole vectors, and whole lines of a column
 NEAR = 2**14  # bytes of A that stay in the nearest cache however B's panels pass by
@@ -63,6 +65,8 @@ def multiply_block(A, group, B, copy, panel, Y, M, n, K, ends):
     together = 1 if not copy else max(1, end) if end * room <= PANEL else PANEL // room  # of no columns, end is 0
     near = vector_is_line(number) or not copy or M * K * size <= NEAR
     all_rows = group == LINE // size * A.row and near and not fetches(B, number)
+    if not copy and is_written_by_rows(Y, K, number):
+        together, all_rows = max(1, end), False
     for first in range(0, end, together):
         panels = Panels(B, first, min(end, first + together), panel if copy else 0, room)
         if copy:
@@ -143,6 +147,12 @@ def multiply_some(A, panels, Y, M, n, K, ends):
         shift = j * size
         some = Ends(ends.start, ends.bias + shift, ends.finish, ends.mask + shift, ends.scale)
         multiply_panel(A, b, Matrix(Y.address + shift, Y.row, 1), M, j_end - j, K, some)
+
+
+@inlined
+def is_written_by_rows(Y, K, number):
+    """Return whether Y's rows are so long, and sums so short, that writing takes the time (see above)."""
+    return vector_is_line(number) and K <= FEW_TERMS and Y.row * size_of(number) >= FAR_B
 
 
 @inlined
