@@ -17,14 +17,14 @@ from numba import types
 from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.copies import DEPTH, copy_panel, whole_vectors
 from nbfc.kernels.memory import lanes, prefetch, size_of, vectors_of
-from nbfc.kernels.panel import FAR_B, is_far, multiply_panel, vector_is_line
+from nbfc.kernels.panel import is_far, multiply_panel, vector_is_line
 from nbfc.kernels.tile import MATRIX, Ends, Matrix, ends_type
 from nbfc.kernels.vectors import LINE, MOST_VECTORS, WIDEST
 
 # Fewer rows do not make up for copies of B: it is read where it lies, which takes longer if it is far (see ``panel``).
 FEW_ROWS_OF_A, FEW_ROWS_OF_A_FOR_FAR = 32, 12
 FEW_TERMS = 32  # of sums: to write them takes the time then
-FEW_AT_A_TIME = 8  # rows of A by which a B that is not copied is multiplied, while its next panel is fetched
+FEW_AT_A_TIME = 8  # rows of A by which a B that is not copied is multiplied, while its next panel is fetched, if at all
 CHUNK = 16  # rows of B that are copied of one panel before the next: whole vectors, and whole lines of a column
 NEAR = 2**14  # bytes of A that stay in the nearest cache however B's panels pass by
 PANEL = DEPTH * MOST_VECTORS * WIDEST  # bytes for copies: of one panel with the widest vectors, else of several
@@ -152,7 +152,7 @@ def multiply_some(A, panels, Y, M, n, K, ends):
 @inlined
 def is_written_by_rows(Y, K, number):
     """Return whether Y's rows are so long, and sums so short, that writing takes the time (see above)."""
-    return vector_is_line(number) and K <= FEW_TERMS and Y.row * size_of(number) >= FAR_B
+    return vector_is_line(number) and K <= FEW_TERMS and is_far(Y, size_of(number))
 
 
 @inlined

@@ -64,9 +64,16 @@ def columns_of(total, share, shares):
 def forward_outputs(X, W, b, activation, Y, j0, j1):
     """Y = activation(X W + b), in the notes: y_i = Σ_j w_ij x_j + b_i, then relu; for outputs j0 to j1."""
     multiply_bias(X, W[:, j0:j1], b[j0:j1], activation == RELU, Y[:, j0:j1])
-    if activation != RELU and j1 - j0 == Y.shape[1]:
+    if activation != RELU:
+        activate_columns(activation, Y, j0, j1)
+
+
+@kernel
+def activate_columns(activation, Y, j0, j1):
+    """Replace columns j0 to j1 of Y by their activations."""
+    if j1 - j0 == Y.shape[1]:
         activate(activation, flat(Y))
-    elif activation != RELU:
+    else:
         for i in range(Y.shape[0]):
             activate(activation, Y[i, j0:j1])
 

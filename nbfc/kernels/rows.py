@@ -6,9 +6,9 @@ Blocks of rows go all the way on their own. Where rows are too few to share out,
 from numba import types
 
 from nbfc.kernels._jit import kernel
-from nbfc.kernels.dense import forward_outputs, input_gradient_inputs
+from nbfc.kernels.dense import activate_columns, forward_outputs, input_gradient_inputs
 from nbfc.kernels.dropout import activation_to_pass, drop, drop_back
-from nbfc.kernels.elementwise import IDENTITY, activate, is_further, multiply_by_derivative
+from nbfc.kernels.elementwise import IDENTITY, is_further, multiply_by_derivative
 from nbfc.kernels.further_activations import activate_with_slopes
 from nbfc.kernels.layers import (
     ACTIVATION,
@@ -76,19 +76,15 @@ def forward_layer(rows, layers, parameters, room, layer, place, end, j0, j1):
 def activate_outputs(layers, room, layer, place, end, j0, j1):
     """Replace outputs j0 to j1 of a layer by their activations, and fill in the slopes where they are kept."""
     activation, Y = layers[layer, ACTIVATION], outputs(layers, room, layer, place, end)
-    whole = j1 - j0 == Y.shape[1]
-    if is_further(activation):
-        D = slopes(layers, room, layer, place, end)
-        if whole:
-            activate_with_slopes(activation, flat(Y), flat(D))
-        else:
-            for i in range(Y.shape[0]):
-                activate_with_slopes(activation, Y[i, j0:j1], D[i, j0:j1])
-    elif whole:
-        activate(activation, flat(Y))
+    if not is_further(activation):
+        activate_columns(activation, Y, j0, j1)
+        return
+    D = slopes(layers, room, layer, place, end)
+    if j1 - j0 == Y.shape[1]:
+        activate_with_slopes(activation, flat(Y), flat(D))
     else:
         for i in range(Y.shape[0]):
-            activate(activation, Y[i, j0:j1])
+            activate_with_slopes(activation, Y[i, j0:j1], D[i, j0:j1])
 
 
 @kernel(once=lambda real: (TABLE, real[::1], real[:, ::1], *[types.intp] * 4, types.boolean, *[types.intp] * 2))
