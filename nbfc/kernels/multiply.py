@@ -15,7 +15,16 @@ from nbfc.kernels.blocks import FEW_ROWS_OF_A, FEW_ROWS_OF_A_FOR_FAR, PANEL, mul
 from nbfc.kernels.copies import DEPTH, copy_block
 from nbfc.kernels.few import multiply_by_few_columns, multiply_transpose_by_few_columns
 from nbfc.kernels.memory import address_of, lanes, size_of, stack_bytes, vectors_of, write
-from nbfc.kernels.panel import FAR_B, FAR_ROWS, is_far, multiply_long_row, multiply_row, vector_is_line
+from nbfc.kernels.panel import (
+    FAR_B,
+    FAR_ROWS,
+    fits_wide,
+    is_far,
+    multiply_wide,
+    multiply_long_row,
+    multiply_row,
+    vector_is_line,
+)
 from nbfc.kernels.tile import (
     ASK,
     BIAS,
@@ -185,7 +194,12 @@ def multiply_at(A, B, Y, M, n, K, few, ends):
             b = Matrix(B.address + k * B.row * size, B.row, B.column)
             y = Matrix(Y.address + i * Y.row * size, Y.row, 1)
             some = Ends(start, ends.bias, finish, ends.mask + i * Y.row * size, ends.scale)
-            multiply_block(a, group, b, copy_B, panel, y, rows, n, terms, some)
+            j = multiply_wide(a, b, y, M, n, terms, some) if read_B and fits_wide(M) else 0
+            if j < n:
+                shift = j * size
+                b, y = Matrix(b.address + shift, b.row, b.column), Matrix(y.address + shift, y.row, 1)
+                some = Ends(start, some.bias + shift, finish, some.mask + shift, some.scale)
+                multiply_block(a, group, b, copy_B, panel, y, rows, n - j, terms, some)
 
 
 @inlined

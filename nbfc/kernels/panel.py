@@ -27,6 +27,7 @@ ahead_tall, ahead_low = (make_tile(height, MOST_VECTORS, whole=True, ahead=True)
 ragged_tall_1, ragged_tall_2, ragged_tall_3 = (make_tile(TALL, vectors) for vectors in (1, 2, 3))
 ragged_low_1, ragged_low_2, ragged_low_3 = (make_tile(LOW, vectors) for vectors in (1, 2, 3))
 (dot_1, rows_1), (dot_4, rows_4) = make_dot(1), make_dot(MOST_COLUMNS)
+wide_6, wide_8 = (make_tile(TALL, vectors, whole=True) for vectors in (6, 8))
 row_1, row_4 = make_tile(ROW, 1), make_tile(ROW, 4)
 full_1, full_2, full_8, full_16 = (make_tile(ROW, vectors, whole=True) for vectors in (1, 2, 8, 16))
 half_1 = make_tile(ROW, 1, whole=True, part=2)
@@ -135,6 +136,34 @@ def multiply_row(A, B, Y, n, K, ends):
         else:
             row_1(A, b, y, 1, left, K, some)
             j += width
+
+
+@kernel(once=lambda real: types.intp(*panel_types(real)))
+def multiply_wide(A, B, Y, M, n, K, ends):
+    """Multiply M rows, as many as `fits_wide`, by tiles that are as wide as the registers allow, and return how far.
+
+    To fetch B takes the time then, and it comes the faster the longer the runs are in which its rows are read.
+    """
+    size, width = size_of(ends.scale), lanes(ends.scale)
+    j = 0
+    while True:
+        shift, whole, vectors = j * size, (n - j) // width, vectors_of(n - j, ends.scale)
+        b, y = Matrix(B.address + shift, B.row, 1), Matrix(Y.address + shift, Y.row, 1)
+        some = Ends(ends.start, ends.bias + shift, ends.finish, ends.mask + shift, ends.scale)
+        if whole >= 8 and vectors != 9 and tile_rows(8) >= M:
+            wide_8(A, b, y, M, 8 * width, K, some)
+            j += 8 * width
+        elif whole >= 6 and vectors != 7:
+            wide_6(A, b, y, M, 6 * width, K, some)
+            j += 6 * width
+        else:
+            return j
+
+
+@inlined
+def fits_wide(M):
+    """Return whether M rows are so few that one tile of `multiply_wide` has them all."""
+    return tile_rows(6) >= M
 
 
 @kernel

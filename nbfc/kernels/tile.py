@@ -71,7 +71,7 @@ def ends_type(real):
 
 def rows_of(context, vectors):
     """Return the rows of a TALL tile, a power of two: one vector a row takes more of them to keep the CPU busy."""
-    return 1 << min(ROWS_OF_TILE, target(context).rows * MOST_VECTORS // vectors).bit_length() - 1
+    return 1 << max(1, min(ROWS_OF_TILE, target(context).rows * MOST_VECTORS // vectors)).bit_length() - 1
 
 
 @intrinsic(prefer_literal=True)
@@ -100,7 +100,7 @@ def make_tile(height, vectors, whole=False, part=1, ahead=False):
     @intrinsic
     def tile(typingctx, A, B, C, rows, columns, K, ends):
         def codegen(context, builder, signature, args):
-            tall = rows_of(context, min(vectors, MOST_VECTORS))
+            tall = rows_of(context, vectors)
             count = {TALL: tall, LOW: tall // 2, ROW: 1}[height]
             real = context.get_value_type(signature.args[-1].types[-1])
             write_tile(Vectors(context, builder, real, part), count, vectors, whole, ahead, args)
@@ -158,13 +158,28 @@ def write_tile(vector, rows, vectors, whole, ahead, args):
 
         sums = vector.choose(start, [zeros, bias, old, ask])
 
+        def pairs(entry, row):
+            """Yield all pairs of r and v, and what these give: the fewer stay in registers, the others come in turn."""
+            if rows < vectors:
+                held = [entry(r) for r in range(rows)]
+                for v in range(vectors):
+                    b = row(v)
+                    yield from ((r, v, held[r], b) for r in range(rows))
+            else:
+                held = [row(v) for v in range(vectors)]
+                for r in range(rows):
+                    a = entry(r)
+                    yield from ((r, v, a, held[v]) for v in range(vectors))
+
         def add(k, state):
             a_offset, b_row_address, *totals = state
-            b = [load(b_row_address, v) for v in range(vectors)]
             if ahead:
                 ask_for_row(b_row_address, vectors, to_write=0)
-            entries = [vector.spread(vector.scalar(builder.add(address, a_offset))) for address in a]
-            new = each(lambda r, v: vector.multiply_add(entries[r], b[v], totals[r * vectors + v]))
+            new = [None] * (rows * vectors)
+            for r, v, entry, b in pairs(
+                lambda r: vector.spread(vector.scalar(builder.add(a[r], a_offset))), lambda v: load(b_row_address, v)
+            ):
+                new[r * vectors + v] = vector.multiply_add(entry, b, totals[r * vectors + v])
             return [builder.add(a_offset, a_step), builder.add(b_row_address, b_step), *new]
 
         _, _, _, *totals = vector.loop(K, INT(1), [INT(0), b_address, *sums], add)

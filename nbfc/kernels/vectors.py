@@ -232,9 +232,7 @@ class Vectors:
         builder.position_at_end(inner)
         for phi, value in zip(phis, (builder.add(phis[0], step), *body(phis[0], phis[1:])), strict=True):
             phi.add_incoming(value, builder.block)
-        back = builder.branch(head)
-        if not self.masks_are_free:
-            back.set_metadata("llvm.loop", self._not_unrolled())
+        builder.branch(head).set_metadata("llvm.loop", self._not_unrolled())
         builder.position_at_end(after)
         return phis
 
@@ -246,7 +244,7 @@ class Vectors:
         return add(values, self.bytes(k), self.mask(builder.sub(count, whole)))
 
     def _not_unrolled(self):
-        """Return what keeps a loop from being unrolled: with 16 registers, what is loaded ahead finds no room."""
+        """Return what keeps a loop from being unrolled: what is loaded ahead finds no room in the registers."""
         module = self.builder.module
         loop = module.add_metadata([module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])])
         loop.operands = (loop, *loop.operands)  # LLVM tells loops apart by a node that names itself
