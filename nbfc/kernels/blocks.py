@@ -17,7 +17,7 @@ from numba import types
 from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.copies import DEPTH, copy_panel, whole_vectors
 from nbfc.kernels.memory import lanes, prefetch, size_of, vectors_of
-from nbfc.kernels.panel import is_far, multiply_panel, vector_is_line
+from nbfc.kernels.panel import is_far, multiply_first_panel, multiply_panel, vector_is_line
 from nbfc.kernels.tile import MATRIX, Ends, Matrix, ends_type
 from nbfc.kernels.vectors import LINE, MOST_VECTORS, WIDEST
 
@@ -32,33 +32,37 @@ assert DEPTH % CHUNK == CHUNK % (WIDEST // 4) == CHUNK % (LINE // 4) == 0  # no 
 
 
 class Panels(NamedTuple):
-    """Panels `first` to `end` of a matrix B, where that lies, and where copies of them do, `room` bytes apart, or 0."""
+    """Panels `first` to `end` of a matrix B, where that lies, and where copies of them do, `room` bytes apart, or 0.
+
+    While B's first panel passes by, A is asked for ahead if it comes `late` (see ``panel``).
+    """
 
     B: Matrix
     first: int
     end: int
     copy: int
     room: int
+    late: bool
 
 
 @kernel(
     once=lambda real: (
         MATRIX,
         types.intp,
-        MATRIX,
         types.boolean,
+        MATRIX,
         types.intp,
         MATRIX,
         *[types.intp] * 3,
         ends_type(real),
     )
 )
-def multiply_block(A, group, B, copy, panel, Y, M, n, K, ends):
-    """Go over panels of B, as many at a time as there is room for if they are copied.
+def multiply_block(A, group, late, B, panel, Y, M, n, K, ends):
+    """Go over panels of B, as many at a time as there is room for if they are copied, to `panel`; 0: they are not.
 
     A's next rows, as many as a line of the cache has entries, lie `group` entries further.
     """
-    number = ends.scale
+    copy, number = panel != 0, ends.scale
     size = size_of(number)
     end = number_of_panels(n, number)
     room = (K + CHUNK - 1) // CHUNK * CHUNK * MOST_VECTORS * lanes(number) * size
@@ -68,7 +72,7 @@ def multiply_block(A, group, B, copy, panel, Y, M, n, K, ends):
     if not copy and is_written_by_rows(Y, K, number):
         together, all_rows = max(1, end), False
     for first in range(0, end, together):
-        panels = Panels(B, first, min(end, first + together), panel if copy else 0, room)
+        panels = Panels(B, first, min(end, first + together), panel, room, late)
         if copy:
             copy_some(panels, n, K, number)
         if all_rows:
@@ -146,7 +150,11 @@ def multiply_some(A, panels, Y, M, n, K, ends):
             b = Matrix(place, whole_vectors(j_end - j, number), 1)
         shift = j * size
         some = Ends(ends.start, ends.bias + shift, ends.finish, ends.mask + shift, ends.scale)
-        multiply_panel(A, b, Matrix(Y.address + shift, Y.row, 1), M, j_end - j, K, some)
+        y = Matrix(Y.address + shift, Y.row, 1)
+        if p == 0 and panels.late:
+            multiply_first_panel(A, b, y, M, j_end - j, K, some)
+        else:
+            multiply_panel(A, b, y, M, j_end - j, K, some)
 
 
 @inlined

@@ -18,11 +18,12 @@ from nbfc.kernels.memory import address_of, lanes, size_of, stack_bytes, vectors
 from nbfc.kernels.panel import (
     FAR_B,
     FAR_ROWS,
+    comes_late,
     fits_wide,
     is_far,
-    multiply_wide,
     multiply_long_row,
     multiply_row,
+    multiply_wide,
     vector_is_line,
 )
 from nbfc.kernels.tile import (
@@ -52,6 +53,8 @@ LARGE_B = 2**19  # bytes
 DEPTH_FOR_FEW, SIDE_BY_SIDE = 64, 32
 # Where a vector is a line (see ``blocks``), of a large B so many rows at a time are read where they lie instead.
 LINES_SIDE_BY_SIDE = 384
+# Fewer of an A that comes late (see ``panel``): columns that are far apart share few sets of a cache.
+COLUMNS_SIDE_BY_SIDE = 128
 # With few registers a tile needs a row of B so soon after the last one that a first-level cache should hold the panel.
 LARGE_B_FOR_FEW, LONG_ENOUGH = 2**16, 128
 # Copies are also made of columns of A that are so many bytes apart, if more than some vectors of B use them, and of
@@ -162,7 +165,7 @@ def multiply_at(A, B, Y, M, n, K, few, ends):
             multiply_transpose_by_few_columns(A, B, Y, M, n, K, ends, panel)
             return
     vectors = vectors_of(n, number)
-    copy_A, most, depth = False, ROWS_OF_BLOCK, DEPTH
+    copy_A, late, most, depth = False, False, ROWS_OF_BLOCK, DEPTH
     far, large, lines = is_far(B, size), is_large_here(K, B.row, size), vector_is_line(number)
     few_rows = FEW_ROWS_OF_A_FOR_FAR if far else FEW_ROWS_OF_A
     read_B = B.column == 1 and (lines or few_rows > M)
@@ -175,7 +178,8 @@ def multiply_at(A, B, Y, M, n, K, few, ends):
     elif many and A.column == 1 and copies_rows(A, vectors, number):
         copy_A, depth = True, BLOCK // (ROWS_OF_BLOCK * size)
     elif read_B and lines:
-        depth = LINES_SIDE_BY_SIDE if large else K
+        late = comes_late(A, K, number)
+        depth = COLUMNS_SIDE_BY_SIDE if late else LINES_SIDE_BY_SIDE if large else K
     elif read_B:
         depth = SIDE_BY_SIDE if far else K
     elif not many:  # and B is copied
@@ -199,7 +203,7 @@ def multiply_at(A, B, Y, M, n, K, few, ends):
                 shift = j * size
                 b, y = Matrix(b.address + shift, b.row, b.column), Matrix(y.address + shift, y.row, 1)
                 some = Ends(start, some.bias + shift, finish, some.mask + shift, some.scale)
-                multiply_block(a, group, b, copy_B, panel, y, rows, n - j, terms, some)
+                multiply_block(a, group, late, b, panel if copy_B else 0, y, rows, n - j, terms, some)
 
 
 @inlined

@@ -6,9 +6,11 @@ from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.dot import MOST_COLUMNS, make_dot
 from nbfc.kernels.memory import lanes, size_of, vectors_of
 from nbfc.kernels.tile import (
+    DOWN,
     LOW,
     MATRIX,
     OLD,
+    RIGHT,
     ROW,
     STORE,
     TALL,
@@ -23,7 +25,9 @@ from nbfc.kernels.vectors import LINE, MOST_VECTORS
 
 tall_1, tall_2, tall_3 = (make_tile(TALL, vectors, whole=True) for vectors in (1, 2, 3))
 low_1, low_2, low_3 = (make_tile(LOW, vectors, whole=True) for vectors in (1, 2, 3))
-ahead_tall, ahead_low = (make_tile(height, MOST_VECTORS, whole=True, ahead=True) for height in (TALL, LOW))
+right_tall, right_low = (make_tile(height, MOST_VECTORS, whole=True, ahead=RIGHT) for height in (TALL, LOW))
+down_tall_1, down_tall_2, down_tall_3 = (make_tile(TALL, vectors, ahead=DOWN) for vectors in (1, 2, 3))
+down_low_1, down_low_2, down_low_3 = (make_tile(LOW, vectors, ahead=DOWN) for vectors in (1, 2, 3))
 ragged_tall_1, ragged_tall_2, ragged_tall_3 = (make_tile(TALL, vectors) for vectors in (1, 2, 3))
 ragged_low_1, ragged_low_2, ragged_low_3 = (make_tile(LOW, vectors) for vectors in (1, 2, 3))
 (dot_1, rows_1), (dot_4, rows_4) = make_dot(1), make_dot(MOST_COLUMNS)
@@ -34,6 +38,9 @@ half_1 = make_tile(ROW, 1, whole=True, part=2)
 # Rows of B this many bytes apart share cache sets and memory pages: for one row of A so many are then read side by side
 # (all of them at once: a third of the speed on 2000 × 2000).
 FAR_B, SIDE_BY_SIDE_FOR_ONE = 2048, 8
+# Columns of A come late (see `comes_late`) that are so many lines of the cache apart, and in all so many bytes long:
+# more than a second-level cache holds. (The tiles that ask for them take up to 1.02 times as long where it does.)
+FAR_LINES, FAR_A = 4, 2**21
 FAR_ROWS = 8192  # bytes from row to row: two pages, from which on a CPU does not find the next ones by itself
 
 
@@ -67,7 +74,7 @@ def multiply_whole_panel(A, B, Y, M, columns, K, ends):
     """
     vectors = columns // lanes(ends.scale)
     if vectors == 3 and vector_is_line(ends.scale) and B.row * size_of(ends.scale) >= FAR_ROWS:
-        go_down(ahead_tall, ahead_low, tile_rows(3), A, B, Y, M, columns, K, ends)
+        go_down(right_tall, right_low, tile_rows(3), A, B, Y, M, columns, K, ends)
     elif vectors == 3:
         go_down(tall_3, low_3, tile_rows(3), A, B, Y, M, columns, K, ends)
     elif vectors == 2:
@@ -86,6 +93,25 @@ def multiply_ragged_panel(A, B, Y, M, columns, K, ends):
         go_down(ragged_tall_2, ragged_low_2, tile_rows(2), A, B, Y, M, columns, K, ends)
     else:
         go_down(ragged_tall_1, ragged_low_1, tile_rows(1), A, B, Y, M, columns, K, ends)
+
+
+@kernel(once=panel_types)
+def multiply_first_panel(A, B, Y, M, columns, K, ends):
+    """`multiply_panel` for the first of several, where `comes_late` says that A does: its tiles ask for A ahead."""
+    vectors = vectors_of(columns, ends.scale)
+    if vectors == 3:
+        go_down(down_tall_3, down_low_3, tile_rows(3), A, B, Y, M, columns, K, ends)
+    elif vectors == 2:
+        go_down(down_tall_2, down_low_2, tile_rows(2), A, B, Y, M, columns, K, ends)
+    else:
+        go_down(down_tall_1, down_low_1, tile_rows(1), A, B, Y, M, columns, K, ends)
+
+
+@inlined
+def comes_late(A, K, number):
+    """Return whether K columns of A come from far away, and each lies too far from the next one to be expected."""
+    apart = A.column * size_of(number)
+    return vector_is_line(number) and A.row == 1 and apart >= FAR_LINES * LINE and K * apart >= FAR_A
 
 
 @inlined

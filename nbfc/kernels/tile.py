@@ -40,6 +40,7 @@ from nbfc.kernels.vectors import INT, LINE, MOST_VECTORS, Vectors, target, write
 ZERO, BIAS, OLD, ASK = range(4)
 STORE, RELU, MASK, SCALE = range(4)
 TALL, LOW, ROW = range(3)
+RIGHT, DOWN = range(2)
 ROWS_OF_TILE = 8  # of a TALL tile
 
 
@@ -90,11 +91,12 @@ def many_registers():
     return tile_rows(MOST_VECTORS) == ROWS_OF_TILE
 
 
-def make_tile(height, vectors, whole=False, part=1, ahead=False):
+def make_tile(height, vectors, whole=False, part=1, ahead=None):
     """Return the tile of that height and so many vectors a row, for compiled code.
 
-    All are full if `whole`, and vectors are of a register's lanes divided by `part`. With `ahead` it asks, with each
-    row of B, for what follows there, which is what the next tile to the right is going to read.
+    All are full if `whole`, and vectors are of a register's lanes divided by `part`. With each term it asks for what
+    lies `ahead`: of B's row what the next tile to the RIGHT is going to read, or of A's column, whose entries are
+    neighbours, what the next tiles DOWN are.
     """
 
     @intrinsic
@@ -173,8 +175,10 @@ def write_tile(vector, rows, vectors, whole, ahead, args):
 
         def add(k, state):
             a_offset, b_row_address, *totals = state
-            if ahead:
+            if ahead == RIGHT:
                 ask_for_row(b_row_address, vectors, to_write=0)
+            elif ahead == DOWN:
+                write_prefetch(builder, builder.add(a[0], builder.add(a_offset, INT(LINE))), to_write=0)
             new = [None] * (rows * vectors)
             for r, v, entry, b in pairs(
                 lambda r: vector.spread(vector.scalar(builder.add(a[r], a_offset))), lambda v: load(b_row_address, v)
