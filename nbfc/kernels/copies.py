@@ -13,7 +13,7 @@ from nbfc.kernels.vectors import INT, LINE, MOST_VECTORS, Vectors
 # in a second-level cache beside A and C.
 DEPTH = 512
 # Columns of A may be memory pages apart: so many entries of one are read, and those so many columns ahead fetched.
-TOGETHER, AHEAD = 256, 8
+TOGETHER, AHEAD = 64, 8
 
 
 @kernel
