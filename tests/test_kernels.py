@@ -79,8 +79,11 @@ def test_input_gradient_is_the_notes_equation(N, m, n, dtype, seed):
 
 BLOCKS = [1, dense.WHOLE - 1, dense.WHOLE, dense.WHOLE + 1, 3 * dense.WHOLE + 5]
 LAYERS = [(3, 2), (7, 290), (290, 7), (130, 65), (300, 40), (2100, 290), (290, 2100)]
-# The last two: sums over so many samples that they are taken in parts, from columns far apart, and from near ones.
-SHAPES = [(N, *layer) for N in BLOCKS for layer in LAYERS] + [(530, 1100, 300), (530, 140, 300)]
+# Rows that one wide tile has; sums over so many samples that they are taken in parts, from columns far apart, and from
+# near ones; and columns that are asked for ahead, by one panel of each width and by several.
+FEW = [(N, 40, n) for N in (2, 3, 4) for n in (112, 117, 144, 149, 290)]
+MANY = [(530, 1100, 300), (530, 140, 300)] + [(1050, 530, n) for n in (9, 20, 40, 70)]
+SHAPES = [(N, *layer) for N in BLOCKS for layer in LAYERS] + FEW + MANY
 
 
 @pytest.mark.parametrize(("N", "m", "n"), SHAPES)

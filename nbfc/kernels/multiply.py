@@ -177,9 +177,10 @@ def multiply_at(A, B, Y, M, n, K, few, ends):
         most = min(ROWS_OF_BLOCK, BLOCK // (depth * size) // SOME_ROWS * SOME_ROWS)
     elif many and A.column == 1 and copies_rows(A, vectors, number):
         copy_A, depth = True, BLOCK // (ROWS_OF_BLOCK * size)
+    elif comes_late(A, K, number):
+        late, depth = True, COLUMNS_SIDE_BY_SIDE
     elif read_B and lines:
-        late = comes_late(A, K, number)
-        depth = COLUMNS_SIDE_BY_SIDE if late else LINES_SIDE_BY_SIDE if large else K
+        depth = LINES_SIDE_BY_SIDE if large else K
     elif read_B:
         depth = SIDE_BY_SIDE if far else K
     elif not many:  # and B is copied
@@ -187,7 +188,7 @@ def multiply_at(A, B, Y, M, n, K, few, ends):
     for i in range(0, M, most):
         rows = min(most, M - i)
         copy_B = not read_B and (B.column != 1 or (large and rows >= few_rows))
-        step = depth if copy_A or copy_B or read_B else K
+        step = depth if copy_A or copy_B or read_B or late else K
         for k in range(0, K, step):
             terms = min(step, K - k)
             start = ends.start if k == 0 else OLD

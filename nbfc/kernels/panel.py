@@ -111,7 +111,7 @@ def multiply_first_panel(A, B, Y, M, columns, K, ends):
 def comes_late(A, K, number):
     """Return whether K columns of A come from far away, and each lies too far from the next one to be expected."""
     apart = A.column * size_of(number)
-    return vector_is_line(number) and A.row == 1 and apart >= FAR_LINES * LINE and K * apart >= FAR_A
+    return A.row == 1 and apart >= FAR_LINES * LINE and K * apart >= FAR_A
 
 
 @inlined
