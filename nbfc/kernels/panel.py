@@ -70,10 +70,11 @@ def multiply_whole_panel(A, B, Y, M, columns, K, ends):
 
     Where rows are far from each other, tiles ask for the next panel: it would else take two to three times as long to
     come from memory.
-    (Where a vector is no line, that would be more requests than lines, and ``blocks`` asks.)
+    (Where a vector is no line, that would be more requests than lines, and ``blocks`` asks. And where vectors lie
+    across lines, tiles read so many that to ask for more takes a tenth of their time.)
     """
-    vectors = columns // lanes(ends.scale)
-    if vectors == 3 and vector_is_line(ends.scale) and B.row * size_of(ends.scale) >= FAR_ROWS:
+    vectors, row = columns // lanes(ends.scale), B.row * size_of(ends.scale)
+    if vectors == 3 and vector_is_line(ends.scale) and row >= FAR_ROWS and (B.address | row) % LINE == 0:
         go_down(right_tall, right_low, tile_rows(3), A, B, Y, M, columns, K, ends)
     elif vectors == 3:
         go_down(tall_3, low_3, tile_rows(3), A, B, Y, M, columns, K, ends)
