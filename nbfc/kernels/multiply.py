@@ -62,7 +62,8 @@ LARGE_B_FOR_FEW, LONG_ENOUGH = 2**16, 128
 # vectors use them and they lie on more pages, of so many bytes, than a CPU finds at once.
 FAR_COLUMNS, SOME_VECTORS, MANY_VECTORS = 512, 3, 16
 PAGE, MOST_PAGES = 4096, 256
-# With so few columns vectors run along k instead (see ``dot``), where the sums have terms for so many vectors.
+# With so few columns vectors run along k instead (see ``dot``), where the sums have terms for so many vectors; or along
+# A's columns, where it is a transpose (see ``few``).
 NARROW, VECTORS_TO_SUM = 8, 4
 
 BLOCK = 2**18  # bytes of a copy of A: with a panel less than the smallest stack a thread may have, 512 KiB
@@ -157,13 +158,12 @@ def multiply_at(A, B, Y, M, n, K, few, ends):
         else:
             multiply_long_row(A, B, Y, n, K, ends)
         return
-    if (n <= NARROW or (few and B.row == 1)) and VECTORS_TO_SUM * lanes(number) <= K:
-        if A.column == 1:
-            multiply_by_few_columns(A, B, Y, M, n, K, ends, panel)
-            return
-        if n <= NARROW and ends.start == ZERO and ends.finish != MASK:
-            multiply_transpose_by_few_columns(A, B, Y, M, n, K, ends, panel)
-            return
+    if A.column == 1 and (n <= NARROW or (few and B.row == 1)) and VECTORS_TO_SUM * lanes(number) <= K:
+        multiply_by_few_columns(A, B, Y, M, n, K, ends, panel)
+        return
+    if A.column != 1 and n <= NARROW and ends.start == ZERO and ends.finish != MASK:
+        multiply_transpose_by_few_columns(A, B, Y, M, n, K, ends, panel)
+        return
     vectors = vectors_of(n, number)
     copy_A, late, most, depth = False, False, ROWS_OF_BLOCK, DEPTH
     far, large, lines = is_far(B, size), is_large_here(K, B.row, size), vector_is_line(number)
