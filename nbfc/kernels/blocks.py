@@ -17,13 +17,14 @@ from numba import types
 from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.copies import DEPTH, copy_panel, whole_vectors
 from nbfc.kernels.memory import lanes, prefetch, size_of, vectors_of
-from nbfc.kernels.panel import is_far, multiply_first_panel, multiply_panel, vector_is_line
+from nbfc.kernels.panel import FAR_B, is_far, multiply_first_panel, multiply_panel, vector_is_line
 from nbfc.kernels.tile import MATRIX, Ends, Matrix, ends_type
 from nbfc.kernels.vectors import LINE, MOST_VECTORS, WIDEST
 
 # Fewer rows do not make up for copies of B: it is read where it lies, which takes longer if it is far (see ``panel``).
 FEW_ROWS_OF_A, FEW_ROWS_OF_A_FOR_FAR = 32, 12
 FEW_TERMS = 32  # of sums: to write them takes the time then
+SETS = 4096  # bytes: lines so far apart fall on one set of a first-level cache
 FEW_AT_A_TIME = 8  # rows of A by which a B that is not copied is multiplied, while its next panel is fetched, if at all
 CHUNK = 16  # rows of B that are copied of one panel before the next: whole vectors, and whole lines of a column
 NEAR = 2**14  # bytes of A that stay in the nearest cache however B's panels pass by
@@ -69,8 +70,8 @@ def multiply_block(A, group, late, B, panel, Y, M, n, K, ends):
     together = 1 if not copy else max(1, end) if end * room <= PANEL else PANEL // room  # of no columns, end is 0
     near = vector_is_line(number) or not copy or M * K * size <= NEAR
     all_rows = group == LINE // size * A.row and near and not fetches(B, number)
-    if not copy and is_written_by_rows(Y, K, number):
-        together, all_rows = max(1, end), False
+    if is_written_by_rows(Y, K, copy, number):
+        together, all_rows = together if copy else max(1, end), False
     for first in range(0, end, together):
         panels = Panels(B, first, min(end, first + together), panel, room, late)
         if copy:
@@ -158,9 +159,13 @@ def multiply_some(A, panels, Y, M, n, K, ends):
 
 
 @inlined
-def is_written_by_rows(Y, K, number):
-    """Return whether Y's rows are so long, and sums so short, that writing takes the time (see above)."""
-    return vector_is_line(number) and K <= FEW_TERMS and is_far(Y, size_of(number))
+def is_written_by_rows(Y, K, copy, number):
+    """Return whether Y's rows are so long, and sums so short, that writing takes the time (see above).
+
+    With copies of B, which make up for some of it, only where the rows' beginnings also share the sets of a cache.
+    """
+    row = Y.row * size_of(number)
+    return vector_is_line(number) and K <= FEW_TERMS and (row % SETS == 0 if copy else row >= FAR_B)
 
 
 @inlined
