@@ -24,7 +24,7 @@ from nbfc.kernels.vectors import LINE, MOST_VECTORS, WIDEST
 # Fewer rows do not make up for copies of B: it is read where it lies, which takes longer if it is far (see ``panel``).
 FEW_ROWS_OF_A, FEW_ROWS_OF_A_FOR_FAR = 32, 12
 FEW_TERMS = 32  # of sums: to write them takes the time then
-SETS = 4096  # bytes: lines so far apart fall on one set of a first-level cache
+SAME_SET = 4096  # bytes: lines so far apart fall on one set of a first-level cache
 FEW_AT_A_TIME = 8  # rows of A by which a B that is not copied is multiplied, while its next panel is fetched, if at all
 CHUNK = 16  # rows of B that are copied of one panel before the next: whole vectors, and whole lines of a column
 NEAR = 2**14  # bytes of A that stay in the nearest cache however B's panels pass by
@@ -165,7 +165,7 @@ def is_written_by_rows(Y, K, copy, number):
     With copies of B, which make up for some of it, only where the rows' beginnings also share the sets of a cache.
     """
     row = Y.row * size_of(number)
-    return vector_is_line(number) and K <= FEW_TERMS and (row % SETS == 0 if copy else row >= FAR_B)
+    return vector_is_line(number) and K <= FEW_TERMS and (row % SAME_SET == 0 if copy else row >= FAR_B)
 
 
 @inlined

@@ -160,31 +160,31 @@ def write_tile(vector, rows, vectors, whole, ahead, args):
 
         sums = vector.choose(start, [zeros, bias, old, ask])
 
-        def pairs(entry, row):
-            """Yield all pairs of r and v, and what these give: the fewer stay in registers, the others come in turn."""
-            if rows < vectors:
-                held = [entry(r) for r in range(rows)]
-                for v in range(vectors):
-                    b = row(v)
-                    yield from ((r, v, held[r], b) for r in range(rows))
-            else:
-                held = [row(v) for v in range(vectors)]
-                for r in range(rows):
-                    a = entry(r)
-                    yield from ((r, v, a, held[v]) for v in range(vectors))
-
         def add(k, state):
             a_offset, b_row_address, *totals = state
             if ahead == RIGHT:
                 ask_for_row(b_row_address, vectors, to_write=0)
             elif ahead == DOWN:
                 write_prefetch(builder, builder.add(a[0], builder.add(a_offset, INT(LINE))), to_write=0)
-            new = [None] * (rows * vectors)
-            for r, v, entry, b in pairs(
-                lambda r: vector.spread(vector.scalar(builder.add(a[r], a_offset))), lambda v: load(b_row_address, v)
-            ):
-                new[r * vectors + v] = vector.multiply_add(entry, b, totals[r * vectors + v])
-            return [builder.add(a_offset, a_step), builder.add(b_row_address, b_step), *new]
+
+            def entry(r):
+                return vector.spread(vector.scalar(builder.add(a[r], a_offset)))
+
+            def row(v):
+                return load(b_row_address, v)
+
+            def total(r, v, x, y):
+                return vector.multiply_add(x, y, totals[r * vectors + v])
+
+            # The fewer of both stay in registers, while the others come one by one.
+            if rows < vectors:
+                xs = [entry(r) for r in range(rows)]
+                new = {(r, v): total(r, v, x, y) for v in range(vectors) for y in [row(v)] for r, x in enumerate(xs)}
+            else:
+                ys = [row(v) for v in range(vectors)]
+                new = {(r, v): total(r, v, x, y) for r in range(rows) for x in [entry(r)] for v, y in enumerate(ys)}
+            a_next, b_next = builder.add(a_offset, a_step), builder.add(b_row_address, b_step)
+            return [a_next, b_next, *each(lambda r, v: new[r, v])]
 
         _, _, _, *totals = vector.loop(K, INT(1), [INT(0), b_address, *sums], add)
 
