@@ -1,4 +1,4 @@
-"""Prediction of one row, as a controller needs it, and of many."""
+"""Prediction of one row, as a controller needs it, of few, and of many."""
 
 from functools import cache
 
@@ -7,7 +7,7 @@ import numpy as np
 import nbfc
 
 NETWORKS = {"controller": (8, 64, 64, 4), "mnist": (784, 256, 128, 10), "wide": (512, 1024, 1024, 100)}
-ROWS = [1, 32, 1024, 4096]
+ROWS = [1, 4, 32, 1024, 4096]
 
 
 @cache
