@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nbfc import kernels
+from nbfc._arrays import aligned_copy
 from nbfc.kernels import dense
 
 ACTIVATIONS = tuple(naive.ACTIVATIONS)
@@ -79,16 +80,18 @@ def test_input_gradient_is_the_notes_equation(N, m, n, dtype, seed):
 
 BLOCKS = [1, dense.WHOLE - 1, dense.WHOLE, dense.WHOLE + 1, 3 * dense.WHOLE + 5]
 LAYERS = [(3, 2), (7, 290), (290, 7), (130, 65), (300, 40), (2100, 290), (290, 2100)]
-# Rows that one wide tile has; sums over so many samples that they are taken in parts, from columns far apart, and from
-# near ones; and columns that are asked for ahead, by one panel of each width and by several.
-FEW = [(N, 40, n) for N in (2, 3, 4) for n in (112, 117, 144, 149, 290)]
-MANY = [(530, 1100, 300), (530, 140, 300)] + [(1050, 530, n) for n in (9, 20, 40, 70)]
-SHAPES = [(N, *layer) for N in BLOCKS for layer in LAYERS] + FEW + MANY
+# So few rows that one wide tile has them all, and sums of theirs in parts; sums over so many samples that they are
+# taken in parts, from columns far apart, and from near ones; columns that are asked for ahead, by one panel of each
+# width and by several; and rows, of whole lines, that are asked for ahead or share sets of a cache.
+FEW = [(N, 40, n) for N in (2, 3, 4) for n in (112, 117, 144, 149, 290)] + [(3, 2100, 290)]
+MANY = [(530, 1100, 300), (530, 140, 300)] + [(2100, 530, n) for n in (9, 20, 40, 70)]
+LONG = [(20, 70, 2048), (130, 2048, 10)]
+SHAPES = [(N, *layer) for N in BLOCKS for layer in LAYERS] + FEW + MANY + LONG
 
 
 @pytest.mark.parametrize(("N", "m", "n"), SHAPES)
 def test_kernels_are_right_at_the_edges_of_blocks_and_on_any_number_of_threads(N, m, n, dtype, threads):
-    d = data(N, m, n, dtype, 1)
+    d = {name: aligned_copy(array) for name, array in data(N, m, n, dtype, 1).items()}
     size = (np.abs(d["X"]) @ np.abs(d["W"]) + np.abs(d["b"])).astype(float)
     results = []
     for count in (0, 1, 2):

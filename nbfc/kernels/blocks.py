@@ -7,7 +7,8 @@ the cache has entries, so that these stay in the cache as well, and C's rows are
 Where a vector is a line, as with AVX-512, a tile takes so long for each row of its panel that this may come from the
 second level, as may A: then only a B that is turned round is copied. (Products of 16 rows take two thirds of the time
 that they take with copies, those of 128 nine tenths.) And where sums are short, and C's rows long, some of A's rows at
-a time go by all panels, so that C is written in long runs. (By panels, one term takes three times as long.)
+a time go by all panels there are together, so that C is written in long runs. (By panels, one term takes three times
+as long.)
 """
 
 from typing import NamedTuple
@@ -17,7 +18,7 @@ from numba import types
 from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.copies import DEPTH, copy_panel, whole_vectors
 from nbfc.kernels.memory import lanes, prefetch, size_of, vectors_of
-from nbfc.kernels.panel import FAR_B, is_far, multiply_first_panel, multiply_panel, vector_is_line
+from nbfc.kernels.panel import is_far, multiply_first_panel, multiply_panel, vector_is_line
 from nbfc.kernels.tile import MATRIX, Ends, Matrix, ends_type
 from nbfc.kernels.vectors import LINE, MOST_VECTORS, WIDEST
 
@@ -162,10 +163,11 @@ def multiply_some(A, panels, Y, M, n, K, ends):
 def is_written_by_rows(Y, K, copy, number):
     """Return whether Y's rows are so long, and sums so short, that writing takes the time (see above).
 
-    With copies of B, which make up for some of it, only where the rows' beginnings also share the sets of a cache.
+    With copies of B, which are few panels at a time, only where all rows also begin in one set of a cache.
     """
-    row = Y.row * size_of(number)
-    return vector_is_line(number) and K <= FEW_TERMS and (row % SAME_SET == 0 if copy else row >= FAR_B)
+    size = size_of(number)
+    far = Y.row * size % SAME_SET == 0 if copy else is_far(Y, size)
+    return vector_is_line(number) and K <= FEW_TERMS and far
 
 
 @inlined

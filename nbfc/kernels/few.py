@@ -1,4 +1,4 @@
-"""Products of few numbers with a large matrix whose rows are long, which is read as it lies.
+"""Products with few columns, or of few numbers with a large matrix whose rows are long, which is read as it lies.
 
 With few columns a tile's vectors along a row of C would be nearly empty. They run along k instead (see ``dot``), or C
 is made turned round.
@@ -67,7 +67,7 @@ def multiply_transpose_by_few_columns(A, B, Y, M, n, K, ends, panel):
         columns = min(width, M - j)
         b = Matrix(A.address + j * size, A.column, 1)
         multiply_panel(a, b, Matrix(panel, width, 1), n, columns, K, ends)
-        for row in range(n):  # the longer loop within: 40 ns instead of 100 for 4 × 64
+        for row in range(n):
             for column in range(columns):
                 number = read(panel + (row * width + column) * size, ends.scale)
                 write(Y.address + ((j + column) * Y.row + row) * size, number)

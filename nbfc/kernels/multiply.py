@@ -3,7 +3,7 @@
 The loops go over blocks of A's rows, over so many terms of the sums as are copied or read at a time, over panels of B,
 and over the rows within (see ``blocks``). Whether a block and the panels are copied depends on how they lie in memory,
 and on the CPU: where a vector is a line of the cache, little is. Copies are made on the stack: nothing is allocated.
-One row, and few columns, go other ways (see ``panel``, ``few``).
+One row, few rows, and few columns go other ways (see ``panel``, ``few``).
 """
 
 from numba import types
@@ -53,7 +53,7 @@ LARGE_B = 2**19  # bytes
 DEPTH_FOR_FEW, SIDE_BY_SIDE = 64, 32
 # Where a vector is a line (see ``blocks``), of a large B so many rows at a time are read where they lie instead.
 LINES_SIDE_BY_SIDE = 384
-# Fewer of an A that comes late (see ``panel``): columns that are far apart share few sets of a cache.
+# So many where A comes late (see ``panel``), since its columns, which are far apart, share few sets of a cache.
 COLUMNS_SIDE_BY_SIDE = 128
 # With few registers a tile needs a row of B so soon after the last one that a first-level cache should hold the panel.
 LARGE_B_FOR_FEW, LONG_ENOUGH = 2**16, 128
@@ -62,9 +62,9 @@ LARGE_B_FOR_FEW, LONG_ENOUGH = 2**16, 128
 # vectors use them and they lie on more pages, of so many bytes, than a CPU finds at once.
 FAR_COLUMNS, SOME_VECTORS, MANY_VECTORS = 512, 3, 16
 PAGE, MOST_PAGES = 4096, 256
-# With so few columns vectors run along k instead (see ``dot``), where the sums have terms for so many vectors; or along
-# A's columns, where it is a transpose (see ``few``).
-NARROW, VECTORS_TO_SUM = 8, 4
+# With so few columns vectors run along k instead (see ``dot``), where the sums have terms for so many vectors; or, if A
+# is a transpose, along its columns (see ``few``), where they have so many for each column.
+NARROW, VECTORS_TO_SUM, TERMS_TO_TURN = 8, 4, 4
 
 BLOCK = 2**18  # bytes of a copy of A: with a panel less than the smallest stack a thread may have, 512 KiB
 BLOCK_WRITTEN = BLOCK + MOST_VECTORS * WIDEST
@@ -100,7 +100,7 @@ def multiply_scale(A, B, scale, few, Y):
 @inlined
 def multiply_scale_and_ask(A, B, scale, shift, Y):
     """`multiply_scale`, and ask for what lies so many bytes after Y and is to be written next; 0 is for nothing."""
-    # Where columns are few, other code than ``tile`` may make them (see `multiply_at`), which knows no ASK.
+    # Where columns are few, they may be made turned round, or by other tiles (see `multiply_at`), which know no ASK.
     start = ASK if shift != 0 and Y.shape[1] > NARROW else ZERO
     multiply(A, B, Y, False, Ends(start, 0, SCALE, address_of(Y) + shift, scale))
 
@@ -161,7 +161,7 @@ def multiply_at(A, B, Y, M, n, K, few, ends):
     if A.column == 1 and (n <= NARROW or (few and B.row == 1)) and VECTORS_TO_SUM * lanes(number) <= K:
         multiply_by_few_columns(A, B, Y, M, n, K, ends, panel)
         return
-    if A.column != 1 and n <= NARROW and ends.start == ZERO and ends.finish != MASK:
+    if A.column != 1 and n <= NARROW and n * TERMS_TO_TURN <= K and ends.start == ZERO and ends.finish != MASK:
         multiply_transpose_by_few_columns(A, B, Y, M, n, K, ends, panel)
         return
     vectors = vectors_of(n, number)

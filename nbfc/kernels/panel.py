@@ -1,4 +1,4 @@
-"""Loops of tiles: over the rows of a panel (see ``tile``), along one row, and over few columns (see ``dot``)."""
+"""Loops of tiles: over the rows of a panel (see ``tile``), along one row or few, and over few columns (see ``dot``)."""
 
 from numba import types
 
@@ -39,8 +39,9 @@ half_1 = make_tile(ROW, 1, whole=True, part=2)
 # (all of them at once: a third of the speed on 2000 × 2000).
 FAR_B, SIDE_BY_SIDE_FOR_ONE = 2048, 8
 # Columns of A come late (see `comes_late`) that are so many lines of the cache apart, and in all so many bytes long:
-# more than a second-level cache holds. (The tiles that ask for them take up to 1.02 times as long where it does.)
-FAR_LINES, FAR_A = 4, 2**21
+# more than a second-level cache holds. (The tiles that ask for them take as little as a third of the time where they
+# come from memory, and up to 1.1 times as long where they do not.)
+FAR_LINES, FAR_A = 4, 2**22
 FAR_ROWS = 8192  # bytes from row to row: two pages, from which on a CPU does not find the next ones by itself
 
 
@@ -71,7 +72,7 @@ def multiply_whole_panel(A, B, Y, M, columns, K, ends):
     Where rows are far from each other, tiles ask for the next panel: it would else take two to three times as long to
     come from memory.
     (Where a vector is no line, that would be more requests than lines, and ``blocks`` asks. And where vectors lie
-    across lines, tiles read so many that to ask for more takes a tenth of their time.)
+    across lines, tiles read so many that to ask for more costs a tenth more time.)
     """
     vectors, row = columns // lanes(ends.scale), B.row * size_of(ends.scale)
     if vectors == 3 and vector_is_line(ends.scale) and row >= FAR_ROWS and (B.address | row) % LINE == 0:
@@ -98,7 +99,7 @@ def multiply_ragged_panel(A, B, Y, M, columns, K, ends):
 
 @kernel(once=panel_types)
 def multiply_first_panel(A, B, Y, M, columns, K, ends):
-    """`multiply_panel` for the first of several, where `comes_late` says that A does: its tiles ask for A ahead."""
+    """`multiply_panel` for B's first panel, where `comes_late` says that A does: its tiles ask for A ahead."""
     vectors = vectors_of(columns, ends.scale)
     if vectors == 3:
         go_down(down_tall_3, down_low_3, tile_rows(3), A, B, Y, M, columns, K, ends)
@@ -167,9 +168,10 @@ def multiply_row(A, B, Y, n, K, ends):
 
 @kernel(once=lambda real: types.intp(*panel_types(real)))
 def multiply_wide(A, B, Y, M, n, K, ends):
-    """Multiply M rows, as many as `fits_wide`, by tiles that are as wide as the registers allow, and return how far.
+    """Multiply M rows, as few as `fits_wide` says, by the widest tiles there are; return how many columns are done.
 
-    To fetch B takes the time then, and it comes the faster the longer the runs are in which its rows are read.
+    To fetch B takes the time then, and it comes the faster the longer the runs are in which its rows are read. What is
+    left for ``blocks`` is no single vector, whose sums would be too few to keep the CPU busy.
     """
     size, width = size_of(ends.scale), lanes(ends.scale)
     j = 0

@@ -14,8 +14,9 @@ Contract. A tile of C, `rows` × `columns`, is held in vector registers while k 
     a vector
 
 - A[r, k] lies at A.address + (r · A.row + k · A.column) · size: any strides, so a transpose costs nothing.
-- B and C likewise, but their columns are neighbours. Nothing is read or written beyond `columns` and `rows`, and no
-  address needs to be aligned to more than an entry. All of C is read, where it is, before any of it is written.
+- B and C likewise, but their columns are neighbours. Nothing is read or written beyond `columns` and `rows` (it may be
+  asked for, which does no harm anywhere), and no address needs to be aligned to more than an entry. All of C is read,
+  where it is, before any of it is written.
 - s is 0 (`start` ZERO), the vector at `bias` (BIAS), or C as it was (OLD). With the start ASK it is 0, and the lines of
   a matrix at `mask`, laid out as C is, are asked for: what is to be written there next then need not wait for them.
   (The finish is then not MASK.)
@@ -41,7 +42,7 @@ ZERO, BIAS, OLD, ASK = range(4)
 STORE, RELU, MASK, SCALE = range(4)
 TALL, LOW, ROW = range(3)
 RIGHT, DOWN = range(2)
-ROWS_OF_TILE = 8  # of a TALL tile
+ROWS_OF_TILE = 8  # of a TALL tile, at most
 
 
 class Matrix(NamedTuple):
@@ -71,7 +72,7 @@ def ends_type(real):
 
 
 def rows_of(context, vectors):
-    """Return the rows of a TALL tile, a power of two: one vector a row takes more of them to keep the CPU busy."""
+    """Return the rows of a TALL tile, a power of two: the more, the fewer vectors a row has, to keep the CPU busy."""
     return 1 << max(1, min(ROWS_OF_TILE, target(context).rows * MOST_VECTORS // vectors)).bit_length() - 1
 
 
@@ -95,8 +96,8 @@ def make_tile(height, vectors, whole=False, part=1, ahead=None):
     """Return the tile of that height and so many vectors a row, for compiled code.
 
     All are full if `whole`, and vectors are of a register's lanes divided by `part`. With each term it asks for what
-    lies `ahead`: of B's row what the next tile to the RIGHT is going to read, or of A's column, whose entries are
-    neighbours, what the next tiles DOWN are.
+    lies `ahead`: RIGHT, the part of B's row that the next tile to the right reads; or DOWN, the part of A's column,
+    whose entries must be neighbours, that the next tiles below read.
     """
 
     @intrinsic
@@ -173,16 +174,23 @@ def write_tile(vector, rows, vectors, whole, ahead, args):
             def row(v):
                 return load(b_row_address, v)
 
-            def total(r, v, x, y):
-                return vector.multiply_add(x, y, totals[r * vectors + v])
+            def total(r, v, x, b):
+                return vector.multiply_add(x, b, totals[r * vectors + v])
 
             # The fewer of both stay in registers, while the others come one by one.
+            new = {}
             if rows < vectors:
-                xs = [entry(r) for r in range(rows)]
-                new = {(r, v): total(r, v, x, y) for v in range(vectors) for y in [row(v)] for r, x in enumerate(xs)}
+                entries = [entry(r) for r in range(rows)]
+                for v in range(vectors):
+                    b = row(v)
+                    for r in range(rows):
+                        new[r, v] = total(r, v, entries[r], b)
             else:
-                ys = [row(v) for v in range(vectors)]
-                new = {(r, v): total(r, v, x, y) for r in range(rows) for x in [entry(r)] for v, y in enumerate(ys)}
+                b = [row(v) for v in range(vectors)]
+                for r in range(rows):
+                    x = entry(r)
+                    for v in range(vectors):
+                        new[r, v] = total(r, v, x, b[v])
             a_next, b_next = builder.add(a_offset, a_step), builder.add(b_row_address, b_step)
             return [a_next, b_next, *each(lambda r, v: new[r, v])]
 

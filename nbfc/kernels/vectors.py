@@ -19,7 +19,7 @@ class Target(NamedTuple):
     rows: int
 
 
-MOST_VECTORS = 3  # of a tile's row
+MOST_VECTORS = 3  # of a panel's row
 WIDEST = 64  # bytes of the widest vector register there is
 LINE = 64  # bytes of a line of the cache
 
@@ -244,7 +244,7 @@ class Vectors:
         return add(values, self.bytes(k), self.mask(builder.sub(count, whole)))
 
     def _not_unrolled(self):
-        """Return what keeps a loop from being unrolled: what is loaded ahead finds no room in the registers."""
+        """Return what keeps a loop from being unrolled: a tile's sums leave no registers for what is loaded ahead."""
         module = self.builder.module
         loop = module.add_metadata([module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])])
         loop.operands = (loop, *loop.operands)  # LLVM tells loops apart by a node that names itself
