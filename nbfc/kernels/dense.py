@@ -29,6 +29,7 @@ from nbfc.kernels.multiply import (
 )
 
 WHOLE = 16  # rows or columns that are not shared out further: whole tiles, and whole cache lines
+INPUTS_TOGETHER = 8  # rows of W likewise: a whole tile
 ROWS_TOGETHER = 4  # samples likewise: a tile of half the height, with the widest registers
 # Fewer rows than this are not shared out, but columns: each thread then reads a part of the large matrix alone. Nor are
 # fewer than the second number, where a matrix has more entries than the third: each thread would read it all, and no
@@ -135,7 +136,7 @@ def weight_gradient(X, dY, dW, threads):
             j0, j1 = columns_of(n, share, threads)
             weight_gradient_inputs(X, dY, dW, 0, 0, m, j0, j1)
         else:
-            k0, k1 = share_of(m, share, threads, WHOLE)
+            k0, k1 = share_of(m, share, threads, INPUTS_TOGETHER)
             weight_gradient_inputs(X, dY, dW, 0, k0, k1, 0, n)
 
 

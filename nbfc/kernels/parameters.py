@@ -4,7 +4,7 @@ from numba import types
 from numba.extending import register_jitable
 
 from nbfc.kernels._jit import kernel
-from nbfc.kernels.dense import LARGE, WHOLE, bias_gradient_outputs, share_of, weight_gradient_inputs
+from nbfc.kernels.dense import INPUTS_TOGETHER, LARGE, WHOLE, bias_gradient_outputs, share_of, weight_gradient_inputs
 from nbfc.kernels.few_samples import shares_weights
 from nbfc.kernels.layers import BIAS_AT, DENSE, INTEGERS, KIND, N_OUT, SIZE, TABLE, W_ROWS, WEIGHTS_AT, bias, weights
 from nbfc.kernels.memory import address_of
@@ -138,7 +138,7 @@ def mean_of_parts(layers, work, N, start, end, gradient):
 @register_jitable
 def rows_together(n_out):
     """Return how many rows of a W are not shared out further: whole tiles, and `TOGETHER` entries or so many times."""
-    rows = WHOLE
+    rows = INPUTS_TOGETHER
     while rows * n_out % TOGETHER != 0:
         rows *= 2
     return rows
