@@ -82,7 +82,7 @@ def blocks_of_share(layers, layer, N, shares):
     rows = layers[layer, W_ROWS]
     if rows * layers[layer, N_OUT] <= WEIGHTS:  # without a division, which would show in the smallest steps
         return min(rows, 1)
-    together = rows_together(layers[layer, N_OUT])
+    together = rows_together(layers, layer, N)
     most = max(min(INPUTS, INPUTS_FOR_SAMPLE * N), WEIGHTS // layers[layer, N_OUT])
     return number_of_blocks(rows, (most + together - 1) // together * together, shares) // shares
 
@@ -100,7 +100,7 @@ def rows_of_block(layers, block, of_share, N, shares):
     rows = layers[layer, W_ROWS]
     if shares * count == 1:  # likewise
         return layer, 0, rows
-    k0, k1 = share_of(rows, owner * count + place, shares * count, rows_together(layers[layer, N_OUT]))
+    k0, k1 = share_of(rows, owner * count + place, shares * count, rows_together(layers, layer, N))
     return layer, k0, k1
 
 
@@ -136,10 +136,13 @@ def mean_of_parts(layers, work, N, start, end, gradient):
 
 
 @register_jitable
-def rows_together(n_out):
-    """Return how many rows of a W are not shared out further: whole tiles, and `TOGETHER` entries or so many times."""
-    rows = INPUTS_TOGETHER
-    while rows * n_out % TOGETHER != 0:
+def rows_together(layers, layer, N):
+    """Return how many rows of a W are not shared out further: whole tiles, and `TOGETHER` entries or so many times.
+
+    Where samples are few, threads shall have the rows that they have in ③, where these are columns.
+    """
+    rows = WHOLE if shares_weights(layers, N) else INPUTS_TOGETHER
+    while rows * layers[layer, N_OUT] % TOGETHER != 0:
         rows *= 2
     return rows
 
