@@ -7,6 +7,8 @@ half of what the other reads next: steps take 1.3 to 1.6 times as long on two co
 three times.)
 """
 
+from numba.extending import register_jitable
+
 from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.dense import FEW_ROWS, MORE_ROWS, WHOLE, columns_of, forward_chain, share_of
 from nbfc.kernels.dropout import drop, drop_back
@@ -23,7 +25,7 @@ FEW_NUMBERS = 2**12  # that one thread gathers, or adds, in the time of two and 
 GATHER, FORWARD, ADD, LOSS, BACK, CLIP = range(6)  # what a phase does
 
 
-@kernel
+@register_jitable
 def shares_weights(layers, N):
     """Return whether samples are few: so few, or in all with so few outputs that to exchange these is less than W."""
     return N < FEW_ROWS or (N < MORE_ROWS and layers[-1, SIZE] > MANY_WEIGHTS * N * all_outputs(layers))
