@@ -77,36 +77,23 @@ def multiply_whole_panel(A, B, Y, M, columns, K, ends):
     vectors, row = columns // lanes(ends.scale), B.row * size_of(ends.scale)
     if vectors == 3 and vector_is_line(ends.scale) and row >= FAR_ROWS and (B.address | row) % LINE == 0:
         go_down(right_tall, right_low, tile_rows(3), A, B, Y, M, columns, K, ends)
-    elif vectors == 3:
-        go_down(tall_3, low_3, tile_rows(3), A, B, Y, M, columns, K, ends)
-    elif vectors == 2:
-        go_down(tall_2, low_2, tile_rows(2), A, B, Y, M, columns, K, ends)
     else:
-        go_down(tall_1, low_1, tile_rows(1), A, B, Y, M, columns, K, ends)
+        one, two, three = (tall_1, low_1), (tall_2, low_2), (tall_3, low_3)
+        go_down_by_width(one, two, three, A, B, Y, M, columns, K, ends)
 
 
 @kernel(once=panel_types)
 def multiply_ragged_panel(A, B, Y, M, columns, K, ends):
     """`multiply_panel` for other columns."""
-    vectors = vectors_of(columns, ends.scale)
-    if vectors == 3:
-        go_down(ragged_tall_3, ragged_low_3, tile_rows(3), A, B, Y, M, columns, K, ends)
-    elif vectors == 2:
-        go_down(ragged_tall_2, ragged_low_2, tile_rows(2), A, B, Y, M, columns, K, ends)
-    else:
-        go_down(ragged_tall_1, ragged_low_1, tile_rows(1), A, B, Y, M, columns, K, ends)
+    one, two, three = (ragged_tall_1, ragged_low_1), (ragged_tall_2, ragged_low_2), (ragged_tall_3, ragged_low_3)
+    go_down_by_width(one, two, three, A, B, Y, M, columns, K, ends)
 
 
 @kernel(once=panel_types)
 def multiply_first_panel(A, B, Y, M, columns, K, ends):
     """`multiply_panel` for B's first panel, where `comes_late` says that A does: its tiles ask for A ahead."""
-    vectors = vectors_of(columns, ends.scale)
-    if vectors == 3:
-        go_down(down_tall_3, down_low_3, tile_rows(3), A, B, Y, M, columns, K, ends)
-    elif vectors == 2:
-        go_down(down_tall_2, down_low_2, tile_rows(2), A, B, Y, M, columns, K, ends)
-    else:
-        go_down(down_tall_1, down_low_1, tile_rows(1), A, B, Y, M, columns, K, ends)
+    one, two, three = (down_tall_1, down_low_1), (down_tall_2, down_low_2), (down_tall_3, down_low_3)
+    go_down_by_width(one, two, three, A, B, Y, M, columns, K, ends)
 
 
 @inlined
@@ -114,6 +101,18 @@ def comes_late(A, K, number):
     """Return whether K columns of A come from far away, and each lies too far from the next one to be expected."""
     apart = A.column * size_of(number)
     return A.row == 1 and apart >= FAR_LINES * LINE and K * apart >= FAR_A
+
+
+@inlined
+def go_down_by_width(one, two, three, A, B, Y, M, columns, K, ends):
+    """Go over the rows by that pair of tiles, a tall and a low one, which has the columns' number of vectors."""
+    vectors = vectors_of(columns, ends.scale)
+    if vectors == 3:
+        go_down(three[0], three[1], tile_rows(3), A, B, Y, M, columns, K, ends)
+    elif vectors == 2:
+        go_down(two[0], two[1], tile_rows(2), A, B, Y, M, columns, K, ends)
+    else:
+        go_down(one[0], one[1], tile_rows(1), A, B, Y, M, columns, K, ends)
 
 
 @inlined
