@@ -6,9 +6,11 @@ the cache has entries, so that these stay in the cache as well, and C's rows are
 
 Where a vector is a line, as with AVX-512, a tile takes so long for each row of its panel that this may come from the
 second level, as may A: then only a B that is turned round is copied. (Products of 16 rows take two thirds of the time
-that they take with copies, those of 128 nine tenths.) And where sums are short, and C's rows long, some of A's rows at
-a time go by all panels there are together, so that C is written in long runs. (By panels, one term takes three times
-as long.)
+that they take with copies, those of 128 nine tenths.)
+
+Where sums are short, and C's rows long, some of A's rows at a time go by all panels there are together, so that C is
+written in long runs. (By panels, one term takes three times as long, or four times where C's rows share a set of the
+cache.)
 """
 
 from typing import NamedTuple
@@ -19,7 +21,7 @@ from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.copies import DEPTH, copy_panel, whole_vectors
 from nbfc.kernels.memory import lanes, prefetch, size_of, vectors_of
 from nbfc.kernels.panel import is_far, multiply_first_panel, multiply_panel, vector_is_line
-from nbfc.kernels.tile import MATRIX, Ends, Matrix, ends_type
+from nbfc.kernels.tile import MATRIX, Ends, Matrix, ends_type, tile_rows
 from nbfc.kernels.vectors import LINE, MOST_VECTORS, WIDEST
 
 # Fewer rows do not make up for copies of B: it is read where it lies, which takes longer if it is far (see ``panel``).
@@ -118,7 +120,9 @@ def multiply_groups(A, group, panels, Y, M, n, K, ends):
     B, number = panels.B, ends.scale
     size = size_of(number)
     lines = LINE // size
-    rows = lines if panels.copy != 0 else FEW_AT_A_TIME
+    rows = FEW_AT_A_TIME
+    if panels.copy != 0:  # C's rows may share a set of the nearest cache then, which holds those of two tiles
+        rows = 2 * tile_rows(MOST_VECTORS) if K <= FEW_TERMS else lines
     used_by = M if M >= FEW_ROWS_OF_A else min(M, rows)  # rows over which the fetching is spread
     j, _ = columns_of_panel(panels.first, n, number)
     _, j_end = columns_of_panel(panels.end - 1, n, number)
@@ -167,7 +171,7 @@ def is_written_by_rows(Y, K, copy, number):
     """
     size = size_of(number)
     far = Y.row * size % SAME_SET == 0 if copy else is_far(Y, size)
-    return vector_is_line(number) and K <= FEW_TERMS and far
+    return K <= FEW_TERMS and far
 
 
 @inlined
