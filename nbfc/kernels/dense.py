@@ -35,6 +35,7 @@ ROWS_TOGETHER = 4  # samples likewise: a tile of half the height, with the wides
 # fewer than the second number, where a matrix has more entries than the third: each thread would read it all, and no
 # cache near it holds so many.
 FEW_ROWS, MORE_ROWS, LARGE = 32, 128, 2**19
+WIDE = 2  # times as many columns as rows: to share columns out is to read and copy less
 
 
 @inlined
@@ -48,6 +49,13 @@ def share_of(total, share, shares, whole):
 def shares_columns(N, entries):
     """Return whether threads share the columns of a matrix, or of several of so many entries, and not the N rows."""
     return N < FEW_ROWS or (N < MORE_ROWS and entries > LARGE)
+
+
+@inlined
+def shares_columns_of_product(rows, columns, entries):
+    """Return whether threads share a product's columns, and not its rows, where the right matrix has so many entries."""
+    large = rows < MORE_ROWS and entries > LARGE
+    return columns >= 2 * WHOLE and (columns >= WIDE * rows or large)
 
 
 @inlined
@@ -90,10 +98,10 @@ def forward_chain(X, W, b, Y, k0, k1, j0, j1):
 
 @kernel(parallel=True)
 def forward(X, W, b, activation, Y, threads):
-    """`forward_outputs` on all of X. Each thread owns whole rows of Y, or whole columns of few rows."""
+    """`forward_outputs` on all of X. Each thread owns whole rows of Y, or whole columns where these are many."""
     N, n = Y.shape
     for share in prange(threads):
-        if n >= 2 * WHOLE and shares_columns(N, W.size):
+        if shares_columns_of_product(N, n, W.size):
             j0, j1 = columns_of(n, share, threads)
             forward_outputs(X, W, b, activation, Y, j0, j1)
         else:
@@ -129,10 +137,10 @@ def weight_gradient_inputs(X, dY, dW, shift, k0, k1, j0, j1):
 
 @kernel(parallel=True)
 def weight_gradient(X, dY, dW, threads):
-    """`weight_gradient_inputs` on all inputs. Each thread owns whole rows of dW, or whole columns of few rows."""
+    """`weight_gradient_inputs` on all inputs. Each thread owns whole rows of dW, or whole columns where these are many."""
     m, n = dW.shape
     for share in prange(threads):
-        if m < FEW_ROWS and n >= 2 * WHOLE:
+        if shares_columns_of_product(m, n, dY.size):
             j0, j1 = columns_of(n, share, threads)
             weight_gradient_inputs(X, dY, dW, 0, 0, m, j0, j1)
         else:
@@ -170,11 +178,11 @@ def input_gradient_inputs(dY, W, activation, X, dX, few, k0, k1):
 
 @kernel(parallel=True)
 def input_gradient(dY, W, dX, threads):
-    """`input_gradient_inputs` on all of dY. Each thread owns whole rows of dX, or whole columns of few rows."""
+    """`input_gradient_inputs` on all of dY. Each thread owns whole rows of dX, or whole columns where these are many."""
     N, m = dX.shape
     few = N < FEW_ROWS
     for share in prange(threads):
-        if m >= 2 * WHOLE and shares_columns(N, W.size):
+        if shares_columns_of_product(N, m, W.size):
             k0, k1 = columns_of(m, share, threads)
             input_gradient_inputs(dY, W, IDENTITY, dX, dX, few, k0, k1)
         else:
