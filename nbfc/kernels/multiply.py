@@ -11,7 +11,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, register_jitable
 
 from nbfc.kernels._jit import inlined, kernel
-from nbfc.kernels.blocks import FEW_ROWS_OF_A, FEW_ROWS_OF_A_FOR_FAR, PANEL, multiply_block
+from nbfc.kernels.blocks import FEW_ROWS_OF_A, FEW_ROWS_OF_A_FOR_FAR, PANEL, SAME_SET, multiply_block
 from nbfc.kernels.copies import DEPTH, copy_block
 from nbfc.kernels.few import multiply_by_few_columns, multiply_transpose_by_few_columns
 from nbfc.kernels.memory import address_of, lanes, size_of, stack_bytes, vectors_of, write
@@ -57,8 +57,8 @@ LINES_SIDE_BY_SIDE = 384
 COLUMNS_SIDE_BY_SIDE = 128
 # With few registers a tile needs a row of B so soon after the last one that a first-level cache should hold the panel.
 LARGE_B_FOR_FEW, LONG_ENOUGH = 2**16, 128
-# Copies are also made of columns of A that are so many bytes apart, if more than some vectors of B use them, and of
-# rows that are `FAR_ROWS` apart, if many do. Where a vector is a line, no rows are copied, and columns only if many
+# Copies are also made of columns of A that are so many bytes apart, if more than some vectors of B use them or they all
+# fall on one set of a cache, and of rows that are `FAR_ROWS` apart, if many do. Where a vector is a line, no rows are copied, and columns only if many
 # vectors use them and they lie on more pages, of so many bytes, than a CPU finds at once.
 FAR_COLUMNS, SOME_VECTORS, MANY_VECTORS = 512, 3, 16
 PAGE, MOST_PAGES = 4096, 256
@@ -213,7 +213,7 @@ def copies_columns(A, vectors, K, number):
     apart = A.column * size_of(number)
     if vector_is_line(number):
         return apart >= PAGE and vectors > MANY_VECTORS and K > MOST_PAGES
-    return apart >= FAR_COLUMNS and vectors > SOME_VECTORS
+    return apart >= FAR_COLUMNS and (vectors > SOME_VECTORS or apart % SAME_SET == 0)
 
 
 @inlined
