@@ -35,7 +35,9 @@ ROWS_TOGETHER = 4  # samples likewise: a tile of half the height, with the wides
 # fewer than the second number, where a matrix has more entries than the third: each thread would read it all, and no
 # cache near it holds so many.
 FEW_ROWS, MORE_ROWS, LARGE = 32, 128, 2**19
-WIDE = 2  # times as many columns as rows: to share columns out is to read and copy less
+# Where columns are so many times the rows, to share them out is to read and copy less. But each row then has a place
+# where what one thread writes ends and another's begins, which costs time: not for sums of so few terms.
+WIDE, FEW_TERMS = 2, 16
 
 
 @inlined
@@ -52,10 +54,11 @@ def shares_columns(N, entries):
 
 
 @inlined
-def shares_columns_of_product(rows, columns, entries):
-    """Return whether threads share a product's columns, and not its rows, where the right matrix has so many entries."""
-    large = rows < MORE_ROWS and entries > LARGE
-    return columns >= 2 * WHOLE and (columns >= WIDE * rows or large)
+def shares_columns_of_product(rows, columns, terms):
+    """Return whether threads share a product's columns, and not its rows, where its sums have so many terms."""
+    wide = columns >= WIDE * rows and terms > FEW_TERMS
+    large = rows < MORE_ROWS and columns * terms > LARGE
+    return columns >= 2 * WHOLE and (wide or large)
 
 
 @inlined
@@ -101,7 +104,7 @@ def forward(X, W, b, activation, Y, threads):
     """`forward_outputs` on all of X. Each thread owns whole rows of Y, or whole columns where these are many."""
     N, n = Y.shape
     for share in prange(threads):
-        if shares_columns_of_product(N, n, W.size):
+        if shares_columns_of_product(N, n, W.shape[0]):
             j0, j1 = columns_of(n, share, threads)
             forward_outputs(X, W, b, activation, Y, j0, j1)
         else:
@@ -140,7 +143,7 @@ def weight_gradient(X, dY, dW, threads):
     """`weight_gradient_inputs` on all inputs. Each thread owns whole rows of dW, or whole columns where these are many."""
     m, n = dW.shape
     for share in prange(threads):
-        if shares_columns_of_product(m, n, dY.size):
+        if shares_columns_of_product(m, n, dY.shape[0]):
             j0, j1 = columns_of(n, share, threads)
             weight_gradient_inputs(X, dY, dW, 0, 0, m, j0, j1)
         else:
@@ -182,7 +185,7 @@ def input_gradient(dY, W, dX, threads):
     N, m = dX.shape
     few = N < FEW_ROWS
     for share in prange(threads):
-        if shares_columns_of_product(N, m, W.size):
+        if shares_columns_of_product(N, m, W.shape[1]):
             k0, k1 = columns_of(m, share, threads)
             input_gradient_inputs(dY, W, IDENTITY, dX, dX, few, k0, k1)
         else:
