@@ -9,7 +9,7 @@ second level, as may A: then only a B that is turned round is copied. (Products 
 that they take with copies, those of 128 nine tenths.)
 
 Where sums are short, and C's rows long, some of A's rows at a time go by all panels there are together, so that C is
-written in long runs. (By panels, one term takes three times as long, or four times where C's rows share a set of the
+written in long runs. (By panels, one term takes three times as long, or four times where C's rows share sets of the
 cache.)
 """
 
@@ -27,7 +27,7 @@ from nbfc.kernels.vectors import LINE, MOST_VECTORS, WIDEST
 # Fewer rows do not make up for copies of B: it is read where it lies, which takes longer if it is far (see ``panel``).
 FEW_ROWS_OF_A, FEW_ROWS_OF_A_FOR_FAR = 32, 12
 FEW_TERMS = 32  # of sums: to write them takes the time then
-SAME_SET = 4096  # bytes: lines so far apart fall on one set of a first-level cache
+SAME_SETS = 2048  # bytes: lines so far apart fall on two sets of a first-level cache, or on one
 FEW_AT_A_TIME = 8  # rows of A by which a B that is not copied is multiplied, while its next panel is fetched, if at all
 CHUNK = 16  # rows of B that are copied of one panel before the next: whole vectors, and whole lines of a column
 NEAR = 2**14  # bytes of A that stay in the nearest cache however B's panels pass by
@@ -167,10 +167,10 @@ def multiply_some(A, panels, Y, M, n, K, ends):
 def is_written_by_rows(Y, K, copy, number):
     """Return whether Y's rows are so long, and sums so short, that writing takes the time (see above).
 
-    With copies of B, which are few panels at a time, only where all rows also begin in one set of a cache.
+    With copies of B, which are few panels at a time, only where all rows begin in one or two sets of a cache as well.
     """
     size = size_of(number)
-    far = Y.row * size % SAME_SET == 0 if copy else is_far(Y, size)
+    far = Y.row * size % SAME_SETS == 0 if copy else is_far(Y, size)
     return K <= FEW_TERMS and far
 
 

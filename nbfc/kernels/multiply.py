@@ -11,7 +11,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, register_jitable
 
 from nbfc.kernels._jit import inlined, kernel
-from nbfc.kernels.blocks import FEW_ROWS_OF_A, FEW_ROWS_OF_A_FOR_FAR, PANEL, SAME_SET, multiply_block
+from nbfc.kernels.blocks import FEW_ROWS_OF_A, FEW_ROWS_OF_A_FOR_FAR, PANEL, multiply_block
 from nbfc.kernels.copies import DEPTH, copy_block
 from nbfc.kernels.few import multiply_by_few_columns, multiply_transpose_by_few_columns
 from nbfc.kernels.memory import address_of, lanes, size_of, stack_bytes, vectors_of, write
@@ -213,7 +213,7 @@ def copies_columns(A, vectors, K, number):
     apart = A.column * size_of(number)
     if vector_is_line(number):
         return apart >= PAGE and vectors > MANY_VECTORS and K > MOST_PAGES
-    return apart >= FAR_COLUMNS and (vectors > SOME_VECTORS or apart % SAME_SET == 0)
+    return apart >= FAR_COLUMNS and (vectors > SOME_VECTORS or apart % PAGE == 0)
 
 
 @inlined
