@@ -101,7 +101,7 @@ def forward_chain(X, W, b, Y, k0, k1, j0, j1):
 
 @kernel(parallel=True)
 def forward(X, W, b, activation, Y, threads):
-    """`forward_outputs` on all of X. Each thread owns whole rows of Y, or whole columns where these are many."""
+    """`forward_outputs` on all of X. Each thread owns whole rows of Y, or of many columns whole columns."""
     N, n = Y.shape
     for share in prange(threads):
         if shares_columns_of_product(N, n, W.shape[0]):
@@ -140,7 +140,7 @@ def weight_gradient_inputs(X, dY, dW, shift, k0, k1, j0, j1):
 
 @kernel(parallel=True)
 def weight_gradient(X, dY, dW, threads):
-    """`weight_gradient_inputs` on all inputs. Each thread owns whole rows of dW, or whole columns where these are many."""
+    """`weight_gradient_inputs` on all inputs. Each thread owns whole rows of dW, or of many columns whole columns."""
     m, n = dW.shape
     for share in prange(threads):
         if shares_columns_of_product(m, n, dY.shape[0]):
@@ -181,7 +181,7 @@ def input_gradient_inputs(dY, W, activation, X, dX, few, k0, k1):
 
 @kernel(parallel=True)
 def input_gradient(dY, W, dX, threads):
-    """`input_gradient_inputs` on all of dY. Each thread owns whole rows of dX, or whole columns where these are many."""
+    """`input_gradient_inputs` on all of dY. Each thread owns whole rows of dX, or of many columns whole columns."""
     N, m = dX.shape
     few = N < FEW_ROWS
     for share in prange(threads):

@@ -58,8 +58,9 @@ COLUMNS_SIDE_BY_SIDE = 128
 # With few registers a tile needs a row of B so soon after the last one that a first-level cache should hold the panel.
 LARGE_B_FOR_FEW, LONG_ENOUGH = 2**16, 128
 # Copies are also made of columns of A that are so many bytes apart, if more than some vectors of B use them or they all
-# fall on one set of a cache, and of rows that are `FAR_ROWS` apart, if many do. Where a vector is a line, no rows are copied, and columns only if many
-# vectors use them and they lie on more pages, of so many bytes, than a CPU finds at once.
+# fall on one set of a cache, and of rows that are `FAR_ROWS` apart, if many do. Where a vector is a line, no rows are
+# copied, and columns only if many vectors use them and they lie on more pages, of so many bytes, than a CPU finds at
+# once.
 FAR_COLUMNS, SOME_VECTORS, MANY_VECTORS = 512, 3, 16
 PAGE, MOST_PAGES = 4096, 256
 # With so few columns vectors run along k instead (see ``dot``), where the sums have terms for so many vectors; or, if A
