@@ -124,6 +124,20 @@ def test_many_rows_have_the_bits_of_few(activation, threads, dtype, rng):
         assert np.array_equal(net.predict(X), expected)
 
 
+@pytest.mark.parametrize(("k", "j"), [(0, 0), (17, 514), (1029, 500)])
+def test_many_rows_see_each_weight_that_changed_since_they_last_came(k, j, threads, dtype, rng):
+    """Panels of large weights are kept from call to call, and renewed where they differ."""
+    net = network([1030, 515, 9], "identity", dtype=dtype)
+    X = rng.standard_normal((2 * ROWS * MOST_THREADS + 5, 1030)).astype(dtype)
+    threads(1)
+    before = net.predict(X)
+    for number in (-3.5, np.nan, -0.0, 0.0):
+        net.weights[0][k, j] = number
+        Y = net.predict(X)
+        assert np.array_equal(Y[:9], net.predict(X[:9]), equal_nan=True)
+        assert not np.array_equal(Y, before)
+
+
 def test_many_rows_have_the_bits_of_few_where_many_inputs_have_few_outputs(threads, dtype, rng):
     """Then sums go along vectors, also where weights are as large as those that are copied by panels."""
     n_in = 2**19 // np.dtype(dtype).itemsize // 8

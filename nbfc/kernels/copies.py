@@ -103,6 +103,25 @@ def copy_vectors(vector, source, target, count, most):
 
 
 @intrinsic
+def refresh(typingctx, source, target, count, number):
+    """Copy as many neighbouring entries as a vector has, or fewer and zeros, but write nothing if they are there."""
+
+    def codegen(context, builder, signature, args):
+        source, target, count, _ = args
+        vector = Vectors(context, builder, args[-1].type)
+
+        def body(masks):
+            value = vector.load(source, 0, masks[0])
+            with builder.if_then(vector.differ(value, vector.load(target))):
+                vector.store(value, target)
+
+        vector.with_masks(count, 1, body, only_last=False)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp, number), codegen
+
+
+@intrinsic
 def copy_column(typingctx, source, target, rows, number):
     """Copy the neighbouring entries that a line has, or fewer, and zeros in the place of the rest."""
 

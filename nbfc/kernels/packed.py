@@ -12,7 +12,8 @@ from numba import types
 from numba.extending import register_jitable
 
 from nbfc.kernels._jit import inlined, kernel
-from nbfc.kernels.copies import copy_panel, whole_vectors
+from nbfc.kernels.blocks import CHUNK
+from nbfc.kernels.copies import refresh, whole_vectors
 from nbfc.kernels.dense import share_of
 from nbfc.kernels.memory import address_of, lanes, size_of
 from nbfc.kernels.multiply import matrix
@@ -36,14 +37,23 @@ def size_of_panels(K, n, itemsize):
 
 @kernel
 def copy_panels(B, panels, share, shares):
-    """Copy a share of a matrix B (K, n) to an array `panels` (size_of_panels or more,)."""
+    """Copy a share of a matrix B (K, n) to an array `panels` (size_of_panels or more,).
+
+    What this holds already, from an earlier call, is not written: it would take ten times as long where other threads'
+    caches have it too.
+    """
     number = panels.dtype.type(1)
-    size, width = size_of(number), MOST_VECTORS * lanes(number)
+    size, step, width = size_of(number), lanes(number), MOST_VECTORS * lanes(number)
     K, n = B.shape
     first, end = share_of(n, share, shares, width)
-    for j in range(first, end, width):
-        source = Matrix(address_of(B) + j * size, n, 1)
-        copy_panel(source, K, min(width, n - j), address_of(panels) + j * K * size, number)
+    for i in range(0, K, CHUNK):
+        for j in range(first, end, width):
+            columns = min(width, n - j)
+            pitch, panel = whole_vectors(columns, number), j * K
+            for k in range(i, min(K, i + CHUNK)):
+                source, target = address_of(B) + (k * n + j) * size, address_of(panels) + (panel + k * pitch) * size
+                for v in range(0, columns, step):
+                    refresh(source + v * size, target + v * size, columns - v, number)
 
 
 @inlined

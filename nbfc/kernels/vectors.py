@@ -236,6 +236,13 @@ class Vectors:
         builder.position_at_end(after)
         return phis
 
+    def differ(self, one, other):
+        """Return whether two vectors have different bits anywhere."""
+        integers = ir.VectorType(ir.IntType(8 * self.size), self.lanes)
+        lanes = self.builder.icmp_unsigned("!=", *(self.builder.bitcast(value, integers) for value in (one, other)))
+        bits = ir.IntType(self.lanes)
+        return self.builder.icmp_unsigned("!=", self.builder.bitcast(lanes, bits), bits(0))
+
     def accumulate(self, count, values, add):
         """Write ``add(values, offset, mask)``, which returns the next values, over all vectors of `count` entries."""
         builder, lanes = self.builder, INT(self.lanes)
