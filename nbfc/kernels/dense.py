@@ -37,7 +37,7 @@ ROWS_TOGETHER = 4  # samples likewise: a tile of half the height, with the wides
 FEW_ROWS, MORE_ROWS, LARGE = 32, 128, 2**19
 # Where columns are so many times the rows, to share them out is to read and copy less. But each row then has a place
 # where what one thread writes ends and another's begins, which costs time: not for sums of so few terms.
-WIDE, FEW_TERMS = 2, 16
+WIDE, SHORT = 2, 16
 
 
 @inlined
@@ -56,7 +56,7 @@ def shares_columns(N, entries):
 @inlined
 def shares_columns_of_product(rows, columns, terms):
     """Return whether threads share a product's columns, and not its rows, where its sums have so many terms."""
-    wide = columns >= WIDE * rows and terms > FEW_TERMS
+    wide = columns >= WIDE * rows and terms > SHORT
     large = rows < MORE_ROWS and columns * terms > LARGE
     return columns >= 2 * WHOLE and (wide or large)
 
