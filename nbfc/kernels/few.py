@@ -7,14 +7,18 @@ is made turned round.
 from numba import types
 
 from nbfc.kernels._jit import kernel
+from nbfc.kernels.blocks import PANEL
 from nbfc.kernels.copies import DEPTH, copy_columns
 from nbfc.kernels.dot import dot_row
 from nbfc.kernels.memory import lanes, read, size_of, write
-from nbfc.kernels.panel import multiply_columns, multiply_long_row, multiply_panel
+from nbfc.kernels.panel import FAR_ROWS, multiply_columns, multiply_long_row, multiply_panel
 from nbfc.kernels.tile import MATRIX, OLD, STORE, ZERO, Ends, Matrix, ends_type
 from nbfc.kernels.vectors import MOST_VECTORS
 
 ROWS_ALONE = 4  # so few rows take less time one by one than the copy of B's columns would
+# Of long sums so many terms at a time go over all columns of a transpose, if its rows are `FAR_ROWS` apart: these are
+# then read in order, some at a time. (2048 of 8192 bytes: half to two thirds of the time; 512: up to 1.1 times as long.)
+TERMS = 128
 
 
 @kernel(once=lambda real: (*[MATRIX] * 3, *[types.intp] * 3, ends_type(real), types.intp))
@@ -57,17 +61,28 @@ def multiply_rows_alone(A, B, Y, M, n, K, ends):
 
 @kernel
 def multiply_transpose_by_few_columns(A, B, Y, M, n, K, ends, panel):
-    """Multiply by few columns where A is a transpose: Yᵀ = Bᵀ Aᵀ has few long rows. They are turned round by parts."""
+    """Multiply by few columns where A is a transpose: Yᵀ = Bᵀ Aᵀ has few long rows. They are turned round by parts.
+
+    `panel` has room for n rows of such a part.
+    """
     size, width = size_of(ends.scale), MOST_VECTORS * lanes(ends.scale)
     a = Matrix(B.address, B.column, B.row)
     if n == 1:
         multiply_long_row(a, Matrix(A.address, A.column, 1), Matrix(Y.address, 0, 1), M, K, ends)
         return
-    for j in range(0, M, width):
-        columns = min(width, M - j)
-        b = Matrix(A.address + j * size, A.column, 1)
-        multiply_panel(a, b, Matrix(panel, width, 1), n, columns, K, ends)
+    together = PANEL // (n * size) // width * width
+    depth = TERMS if K > DEPTH and A.column * size >= FAR_ROWS else K
+    for first in range(0, M, together):
+        end = min(M, first + together)
+        for k in range(0, K, depth):
+            terms = min(depth, K - k)
+            finish = ends.finish if k + terms == K else STORE
+            some = Ends(ZERO if k == 0 else OLD, 0, finish, 0, ends.scale)
+            a = Matrix(B.address + k * B.row * size, B.column, B.row)
+            for j in range(first, end, width):
+                b, place = Matrix(A.address + (j + k * A.column) * size, A.column, 1), panel + (j - first) * size
+                multiply_panel(a, b, Matrix(place, together, 1), n, min(width, end - j), terms, some)
         for row in range(n):
-            for column in range(columns):
-                number = read(panel + (row * width + column) * size, ends.scale)
-                write(Y.address + ((j + column) * Y.row + row) * size, number)
+            for column in range(end - first):
+                number = read(panel + (row * together + column) * size, ends.scale)
+                write(Y.address + ((first + column) * Y.row + row) * size, number)
