@@ -17,7 +17,7 @@ from nbfc.kernels.vectors import MOST_VECTORS
 
 ROWS_ALONE = 4  # so few rows take less time one by one than the copy of B's columns would
 # Of long sums so many terms at a time go over all columns of a transpose, if its rows are `FAR_ROWS` apart: these are
-# then read in order, some at a time. (2048 of 8192 bytes: half to two thirds of the time; 512: up to 1.1 times as long.)
+# then read in order, some at a time. (2048 of 8192 bytes: half to two thirds of the time; 512: up to 1.1 times.)
 TERMS = 128
 
 
