@@ -11,7 +11,7 @@ import numpy as np
 from nbfc import kernels
 
 # Samples, inputs, outputs: a controller, one row, few rows of a large layer, digits, a wide layer, odd sizes, many
-# inputs into one output, and so many samples into some outputs that the inputs come from memory.
+# inputs into one output or a few, and so many samples into some outputs that the inputs come from memory.
 SHAPES = [
     (32, 8, 64),
     (1, 784, 256),
@@ -20,6 +20,7 @@ SHAPES = [
     (512, 1024, 1024),
     (333, 127, 65),
     (1000, 2000, 1),
+    (512, 2048, 5),
     (4096, 2048, 20),
 ]
 DTYPES = ["float32", "float64"]

@@ -121,8 +121,8 @@ def multiply_groups(A, group, panels, Y, M, n, K, ends):
     size = size_of(number)
     lines = LINE // size
     rows = FEW_AT_A_TIME
-    if panels.copy != 0:  # C's rows may share a set of the nearest cache then, which holds those of two tiles
-        rows = 2 * tile_rows(MOST_VECTORS) if K <= FEW_TERMS else lines
+    if panels.copy != 0:  # C's rows may share a set of the nearest cache, which holds those of two tiles
+        rows = min(lines, 2 * tile_rows(MOST_VECTORS)) if K <= FEW_TERMS else lines
     used_by = M if M >= FEW_ROWS_OF_A else min(M, rows)  # rows over which the fetching is spread
     j, _ = columns_of_panel(panels.first, n, number)
     _, j_end = columns_of_panel(panels.end - 1, n, number)
