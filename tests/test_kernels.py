@@ -152,15 +152,19 @@ def test_some_inputs_have_the_weight_gradients_bits_they_have_among_many(N, dtyp
             assert np.array_equal(kernels.weight_gradient(d["X"][:, inputs], d["dY"]), dW[inputs])
 
 
-@pytest.mark.parametrize("terms", [3, 31])
+@pytest.mark.parametrize("terms", [3, 31, 600])
 def test_a_share_without_columns_is_nothing(terms, dtype):
-    @numba.njit
-    def share(dY, W, dX):
-        dense.input_gradient_inputs(dY, W, 0, dX, dX, False, 8, 8)
+    """As the last of many threads may have."""
 
-    d = data(40, 16, terms, dtype, 0)
-    share(d["dY"], d["W"], d["X"])  # as for one of many threads
-    assert np.array_equal(d["X"], data(40, 16, terms, dtype, 0)["X"])
+    @numba.njit
+    def share(A, B, b, Y):
+        dense.forward_outputs(A, B, b, 0, Y, 8, 8)
+        dense.weight_gradient_inputs(A.T.copy(), B, Y, 0, 0, 40, 8, 8)
+        dense.input_gradient_inputs(A, B.T.copy(), 0, Y, Y, False, 8, 8)
+
+    d = data(40, terms, 16, dtype, 0)
+    share(d["X"], d["W"], d["b"], d["dY"])
+    assert np.array_equal(d["dY"], data(40, terms, 16, dtype, 0)["dY"])
 
 
 # ---- central differences ---------------------------------------------------------------------------------------------

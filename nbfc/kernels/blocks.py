@@ -2,7 +2,7 @@
 
 A panel's rows should lie in the nearest cache while A's rows pass by. Where they would not, since B is wide or large,
 or its columns are rows in memory, copies of some panels at a time are multiplied: by so many of A's rows as a line of
-the cache has entries, so that these stay in the cache as well, and C's rows are written in longer runs.
+the cache has entries, or fewer, so that these stay in the cache as well, and C's rows are written in longer runs.
 
 Where a vector is a line, as with AVX-512, a tile takes so long for each row of its panel that this may come from the
 second level, as may A: then only a B that is turned round is copied. (Products of 16 rows take two thirds of the time
@@ -70,11 +70,11 @@ def multiply_block(A, group, late, B, panel, Y, M, n, K, ends):
     size = size_of(number)
     end = number_of_panels(n, number)
     room = (K + CHUNK - 1) // CHUNK * CHUNK * MOST_VECTORS * lanes(number) * size
-    together = 1 if not copy else max(1, end) if end * room <= PANEL else PANEL // room  # of no columns, end is 0
+    together = 1 if not copy else end if end * room <= PANEL else PANEL // room
     near = vector_is_line(number) or not copy or M * K * size <= NEAR
     all_rows = group == LINE // size * A.row and near and not fetches(B, number)
     if is_written_by_rows(Y, K, copy, number):
-        together, all_rows = together if copy else max(1, end), False
+        together, all_rows = together if copy else end, False
     for first in range(0, end, together):
         panels = Panels(B, first, min(end, first + together), panel, room, late)
         if copy:

@@ -104,7 +104,10 @@ def copy_vectors(vector, source, target, count, most):
 
 @intrinsic
 def refresh(typingctx, source, target, count, number):
-    """Copy as many neighbouring entries as a vector has, or fewer and zeros, but write nothing if they are there."""
+    """Copy as many neighbouring entries as a vector has, or fewer and zeros, but write nothing if they are there.
+
+    The whole vector at the target is read.
+    """
 
     def codegen(context, builder, signature, args):
         source, target, count, _ = args

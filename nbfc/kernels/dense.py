@@ -31,12 +31,12 @@ from nbfc.kernels.multiply import (
 WHOLE = 16  # rows or columns that are not shared out further: whole tiles, and whole cache lines
 INPUTS_TOGETHER = 8  # rows of W likewise: a whole tile
 ROWS_TOGETHER = 4  # samples likewise: a tile of half the height, with the widest registers
-# Fewer rows than this are not shared out, but columns: each thread then reads a part of the large matrix alone. Nor are
-# fewer than the second number, where a matrix has more entries than the third: each thread would read it all, and no
-# cache near it holds so many.
+# Fewer rows than this are few: not they are shared out then, but columns, so that each thread reads a part of the large
+# matrix alone. Nor are fewer than the second number, where a matrix has more entries than the third: each thread would
+# read it all, and no cache near it holds so many. In both cases a product's columns have to be more than its rows.
 FEW_ROWS, MORE_ROWS, LARGE = 32, 128, 2**19
 # Where columns are so many times the rows, to share them out is to read and copy less. But each row then has a place
-# where what one thread writes ends and another's begins, which costs time: not for sums of so few terms.
+# where what one thread writes ends and another's begins, which costs time: not for sums of so few terms and more rows.
 WIDE, SHORT = 2, 16
 
 
@@ -56,7 +56,7 @@ def shares_columns(N, entries):
 @inlined
 def shares_columns_of_product(rows, columns, terms):
     """Return whether threads share a product's columns, and not its rows, where its sums have so many terms."""
-    wide = columns >= WIDE * rows and terms > SHORT
+    wide = columns >= WIDE * rows and (terms > SHORT or rows < FEW_ROWS)
     large = rows < MORE_ROWS and columns * terms > LARGE
     return columns >= 2 * WHOLE and (wide or large)
 
@@ -101,7 +101,7 @@ def forward_chain(X, W, b, Y, k0, k1, j0, j1):
 
 @kernel(parallel=True)
 def forward(X, W, b, activation, Y, threads):
-    """`forward_outputs` on all of X. Each thread owns whole rows of Y, or of many columns whole columns."""
+    """`forward_outputs` on all of X. Each thread owns whole rows of Y, or whole columns."""
     N, n = Y.shape
     for share in prange(threads):
         if shares_columns_of_product(N, n, W.shape[0]):
@@ -140,7 +140,7 @@ def weight_gradient_inputs(X, dY, dW, shift, k0, k1, j0, j1):
 
 @kernel(parallel=True)
 def weight_gradient(X, dY, dW, threads):
-    """`weight_gradient_inputs` on all inputs. Each thread owns whole rows of dW, or of many columns whole columns."""
+    """`weight_gradient_inputs` on all inputs. Each thread owns whole rows of dW, or whole columns."""
     m, n = dW.shape
     for share in prange(threads):
         if shares_columns_of_product(m, n, dY.shape[0]):
@@ -181,7 +181,7 @@ def input_gradient_inputs(dY, W, activation, X, dX, few, k0, k1):
 
 @kernel(parallel=True)
 def input_gradient(dY, W, dX, threads):
-    """`input_gradient_inputs` on all of dY. Each thread owns whole rows of dX, or of many columns whole columns."""
+    """`input_gradient_inputs` on all of dY. Each thread owns whole rows of dX, or whole columns."""
     N, m = dX.shape
     few = N < FEW_ROWS
     for share in prange(threads):

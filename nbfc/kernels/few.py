@@ -16,9 +16,9 @@ from nbfc.kernels.tile import MATRIX, OLD, STORE, ZERO, Ends, Matrix, ends_type
 from nbfc.kernels.vectors import MOST_VECTORS
 
 ROWS_ALONE = 4  # so few rows take less time one by one than the copy of B's columns would
-# Of long sums so many terms at a time go over all columns of a transpose, if its rows are `FAR_ROWS` apart: these are
-# then read in order, some at a time. (2048 of 8192 bytes: half to two thirds of the time; 512: up to 1.1 times.)
-TERMS = 128
+# Of sums longer than `DEPTH` so many terms at a time go over a part of a transpose, if its rows are at least `FAR_ROWS`
+# apart: these are then read in order. (2048 of 8192 bytes: half to two thirds of the time; 512: up to 1.1 times.)
+TERMS_OF_FAR_ROWS = 128
 
 
 @kernel(once=lambda real: (*[MATRIX] * 3, *[types.intp] * 3, ends_type(real), types.intp))
@@ -63,15 +63,15 @@ def multiply_rows_alone(A, B, Y, M, n, K, ends):
 def multiply_transpose_by_few_columns(A, B, Y, M, n, K, ends, panel):
     """Multiply by few columns where A is a transpose: Yᵀ = Bᵀ Aᵀ has few long rows. They are turned round by parts.
 
-    `panel` has room for n rows of such a part.
+    A part has as many columns as `panel` has room for.
     """
     size, width = size_of(ends.scale), MOST_VECTORS * lanes(ends.scale)
-    a = Matrix(B.address, B.column, B.row)
     if n == 1:
-        multiply_long_row(a, Matrix(A.address, A.column, 1), Matrix(Y.address, 0, 1), M, K, ends)
+        a, b = Matrix(B.address, B.column, B.row), Matrix(A.address, A.column, 1)
+        multiply_long_row(a, b, Matrix(Y.address, 0, 1), M, K, ends)
         return
     together = PANEL // (n * size) // width * width
-    depth = TERMS if K > DEPTH and A.column * size >= FAR_ROWS else K
+    depth = TERMS_OF_FAR_ROWS if K > DEPTH and A.column * size >= FAR_ROWS else K
     for first in range(0, M, together):
         end = min(M, first + together)
         for k in range(0, K, depth):

@@ -62,7 +62,7 @@ LARGE_B_FOR_FEW, LONG_ENOUGH = 2**16, 128
 # copied, and columns only if many vectors use them and they lie on more pages, of so many bytes, than a CPU finds at
 # once.
 FAR_COLUMNS, SOME_VECTORS, MANY_VECTORS = 512, 3, 16
-PAGE, MOST_PAGES = 4096, 256
+PAGE, MOST_PAGES = 4096, 256  # (columns whole pages apart begin in one set of a first-level cache)
 # With so few columns vectors run along k instead (see ``dot``), where the sums have terms for so many vectors; or, if A
 # is a transpose, along its columns (see ``few``), where they have so many for each column.
 NARROW, VECTORS_TO_SUM, TERMS_TO_TURN = 8, 4, 4
@@ -150,6 +150,8 @@ def multiply(A, B, Y, few, ends):
 @kernel(once=lambda real: (MATRIX, MATRIX, MATRIX, types.intp, types.intp, types.intp, types.boolean, ends_type(real)))
 def multiply_at(A, B, Y, M, n, K, few, ends):
     """`multiply` by addresses, so that all layouts share one compile."""
+    if n == 0:  # as the last of many threads may have
+        return
     number = ends.scale
     size = size_of(number)
     panel, block = stack_bytes(PANEL), stack_bytes(BLOCK_WRITTEN)

@@ -39,8 +39,8 @@ def size_of_panels(K, n, itemsize):
 def copy_panels(B, panels, share, shares):
     """Copy a share of a matrix B (K, n) to an array `panels` (size_of_panels or more,).
 
-    What this holds already, from an earlier call, is not written: it would take ten times as long where other threads'
-    caches have it too.
+    What this holds already, from an earlier call, is not written again: to do so would take ten times as long where
+    other threads' caches have it too.
     """
     number = panels.dtype.type(1)
     size, step, width = size_of(number), lanes(number), MOST_VECTORS * lanes(number)
