@@ -44,8 +44,8 @@ from nbfc.kernels.tile import (
 from nbfc.kernels.vectors import INT, LINE, MOST_VECTORS, WIDEST
 
 # Rows of A at a time: enough to make up for copying panels of B (64: 20% slower where layers are wide), and few enough
-# that they stay in a second-level cache.
-ROWS_OF_BLOCK = 256
+# that they stay in a second-level cache. To turn B round takes so long that A may come from the next level instead.
+ROWS_OF_BLOCK, ROWS_BY_TURNED = 256, 1024
 SOME_ROWS = 16  # whole lines of a column
 # A B is large that is far (see ``panel``), or that a second-level cache would not hold. Copies of it are made, ...
 LARGE_B = 2**19  # bytes
@@ -168,7 +168,7 @@ def multiply_at(A, B, Y, M, n, K, few, ends):
         multiply_transpose_by_few_columns(A, B, Y, M, n, K, ends, panel)
         return
     vectors = vectors_of(n, number)
-    copy_A, late, most, depth = False, False, ROWS_OF_BLOCK, DEPTH
+    copy_A, late, most, depth = False, False, ROWS_OF_BLOCK if B.column == 1 else ROWS_BY_TURNED, DEPTH
     far, large, lines = is_far(B, size), is_large_here(K, B.row, size), vector_is_line(number)
     few_rows = FEW_ROWS_OF_A_FOR_FAR if far else FEW_ROWS_OF_A
     read_B = B.column == 1 and (lines or few_rows > M)
@@ -179,7 +179,7 @@ def multiply_at(A, B, Y, M, n, K, few, ends):
         depth = K if depth >= K else depth // 2
         most = min(ROWS_OF_BLOCK, BLOCK // (depth * size) // SOME_ROWS * SOME_ROWS)
     elif many and A.column == 1 and copies_rows(A, vectors, number):
-        copy_A, depth = True, BLOCK // (ROWS_OF_BLOCK * size)
+        copy_A, most, depth = True, ROWS_OF_BLOCK, BLOCK // (ROWS_OF_BLOCK * size)
     elif comes_late(A, K, number):
         late, depth = True, COLUMNS_SIDE_BY_SIDE
     elif read_B and lines:
