@@ -70,11 +70,12 @@ def multiply_block(A, group, late, B, panel, Y, M, n, K, ends):
     size = size_of(number)
     end = number_of_panels(n, number)
     room = (K + CHUNK - 1) // CHUNK * CHUNK * MOST_VECTORS * lanes(number) * size
-    together = 1 if not copy else end if end * room <= PANEL else PANEL // room
+    by_rows = is_written_by_rows(Y, K, copy, number)
+    together = end if by_rows else 1
+    if copy:
+        together = end if end * room <= PANEL else PANEL // room
     near = vector_is_line(number) or not copy or M * K * size <= NEAR
-    all_rows = group == LINE // size * A.row and near and not fetches(B, number)
-    if is_written_by_rows(Y, K, copy, number):
-        together, all_rows = together if copy else end, False
+    all_rows = group == LINE // size * A.row and near and not by_rows and not fetches(B, number)
     for first in range(0, end, together):
         panels = Panels(B, first, min(end, first + together), panel, room, late)
         if copy:

@@ -37,6 +37,19 @@ def copy_panel(B, K, columns, panel, number):
 
 
 @kernel
+def refresh_panel(B, K, columns, panel, number):
+    """Fill `panel` as `copy_panel` does, where B's columns are neighbours, but write only what is not there already.
+
+    No more than the rows' whole vectors is read there, and written.
+    """
+    size, step, width = size_of(number), lanes(number), whole_vectors(columns, number)
+    for k in range(K):
+        source, target = B.address + k * B.row * size, panel + k * width * size
+        for j in range(0, columns, step):
+            refresh_vector(source + j * size, target + j * size, columns - j, number)
+
+
+@kernel
 def whole_vectors(count, number):
     """Return how many entries the vectors have that so many entries lie in."""
     return vectors_of(count, number) * lanes(number)
@@ -103,11 +116,8 @@ def copy_vectors(vector, source, target, count, most):
 
 
 @intrinsic
-def refresh(typingctx, source, target, count, number):
-    """Copy as many neighbouring entries as a vector has, or fewer and zeros, but write nothing if they are there.
-
-    The whole vector at the target is read.
-    """
+def refresh_vector(typingctx, source, target, count, number):
+    """Copy as many neighbouring entries as a vector has, or fewer and zeros, but write nothing if they are there."""
 
     def codegen(context, builder, signature, args):
         source, target, count, _ = args

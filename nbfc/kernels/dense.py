@@ -33,10 +33,11 @@ INPUTS_TOGETHER = 8  # rows of W likewise: a whole tile
 ROWS_TOGETHER = 4  # samples likewise: a tile of half the height, with the widest registers
 # Fewer rows than this are few: not they are shared out then, but columns, so that each thread reads a part of the large
 # matrix alone. Nor are fewer than the second number, where a matrix has more entries than the third: each thread would
-# read it all, and no cache near it holds so many. In both cases a product's columns have to be more than its rows.
+# read it all, and no cache near it holds so many.
 FEW_ROWS, MORE_ROWS, LARGE = 32, 128, 2**19
-# Where columns are so many times the rows, to share them out is to read and copy less. But each row then has a place
-# where what one thread writes ends and another's begins, which costs time: not for sums of so few terms and more rows.
+# Of a single product columns are shared out where they are so many times the rows, so that less is read and copied. But
+# each row then has a place where what one thread writes ends and another's begins, which costs time: not for sums of so
+# few terms, unless rows are few.
 WIDE, SHORT = 2, 16
 
 
@@ -50,15 +51,20 @@ def share_of(total, share, shares, whole):
 @kernel
 def shares_columns(N, entries):
     """Return whether threads share the columns of a matrix, or of several of so many entries, and not the N rows."""
-    return N < FEW_ROWS or (N < MORE_ROWS and entries > LARGE)
+    return N < FEW_ROWS or is_too_large(N, entries)
+
+
+@inlined
+def is_too_large(rows, entries):
+    """Return whether a matrix has too many entries for each thread to read them all for some of so many rows."""
+    return rows < MORE_ROWS and entries > LARGE
 
 
 @inlined
 def shares_columns_of_product(rows, columns, terms):
     """Return whether threads share a product's columns, and not its rows, where its sums have so many terms."""
     wide = columns >= WIDE * rows and (terms > SHORT or rows < FEW_ROWS)
-    large = rows < MORE_ROWS and columns * terms > LARGE
-    return columns >= 2 * WHOLE and (wide or large)
+    return columns >= 2 * WHOLE and (wide or is_too_large(rows, columns * terms))
 
 
 @inlined

@@ -168,7 +168,8 @@ def multiply_at(A, B, Y, M, n, K, few, ends):
         multiply_transpose_by_few_columns(A, B, Y, M, n, K, ends, panel)
         return
     vectors = vectors_of(n, number)
-    copy_A, late, most, depth = False, False, ROWS_OF_BLOCK if B.column == 1 else ROWS_BY_TURNED, DEPTH
+    copy_A, late, depth = False, False, DEPTH
+    most = ROWS_OF_BLOCK if B.column == 1 else ROWS_BY_TURNED
     far, large, lines = is_far(B, size), is_large_here(K, B.row, size), vector_is_line(number)
     few_rows = FEW_ROWS_OF_A_FOR_FAR if far else FEW_ROWS_OF_A
     read_B = B.column == 1 and (lines or few_rows > M)

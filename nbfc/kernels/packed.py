@@ -13,7 +13,7 @@ from numba.extending import register_jitable
 
 from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.blocks import CHUNK
-from nbfc.kernels.copies import refresh, whole_vectors
+from nbfc.kernels.copies import refresh_panel, whole_vectors
 from nbfc.kernels.dense import share_of
 from nbfc.kernels.memory import address_of, lanes, size_of
 from nbfc.kernels.multiply import matrix
@@ -43,17 +43,15 @@ def copy_panels(B, panels, share, shares):
     other threads' caches have it too.
     """
     number = panels.dtype.type(1)
-    size, step, width = size_of(number), lanes(number), MOST_VECTORS * lanes(number)
+    size, width = size_of(number), MOST_VECTORS * lanes(number)
     K, n = B.shape
     first, end = share_of(n, share, shares, width)
-    for i in range(0, K, CHUNK):
+    for k in range(0, K, CHUNK):
         for j in range(first, end, width):
             columns = min(width, n - j)
-            pitch, panel = whole_vectors(columns, number), j * K
-            for k in range(i, min(K, i + CHUNK)):
-                source, target = address_of(B) + (k * n + j) * size, address_of(panels) + (panel + k * pitch) * size
-                for v in range(0, columns, step):
-                    refresh(source + v * size, target + v * size, columns - v, number)
+            source = Matrix(address_of(B) + (k * n + j) * size, n, 1)
+            place = address_of(panels) + (j * K + k * whole_vectors(columns, number)) * size
+            refresh_panel(source, min(CHUNK, K - k), columns, place, number)
 
 
 @inlined
