@@ -39,7 +39,7 @@ ASSEMBLY = (
     + """
 from numba import float32
 from nbfc.kernels import few, panel
-panels = panel.multiply_whole_panel, panel.multiply_ragged_panel
+panels = panel.multiply_whole_panel, panel.multiply_ragged_panel, panel.multiply_before_turned
 for function in (*panels, panel.multiply_row, panel.multiply_columns, few.multiply_by_few_columns):
     dispatcher = function.kernel.dispatcher
     dispatcher.recompile()  # of code from the disk nothing can be seen

@@ -20,7 +20,7 @@ from numba import types
 from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.copies import DEPTH, copy_panel, whole_vectors
 from nbfc.kernels.memory import lanes, prefetch, size_of, vectors_of
-from nbfc.kernels.panel import is_far, multiply_first_panel, multiply_panel, vector_is_line
+from nbfc.kernels.panel import is_far, multiply_before_turned, multiply_first_panel, multiply_panel, vector_is_line
 from nbfc.kernels.tile import MATRIX, Ends, Matrix, ends_type, tile_rows
 from nbfc.kernels.vectors import LINE, MOST_VECTORS, WIDEST
 
@@ -38,7 +38,8 @@ assert DEPTH % CHUNK == CHUNK % (WIDEST // 4) == CHUNK % (LINE // 4) == 0  # no 
 class Panels(NamedTuple):
     """Panels `first` to `end` of a matrix B, where that lies, and where copies of them do, `room` bytes apart, or 0.
 
-    While B's first panel passes by, A is asked for ahead if it comes `late` (see ``panel``).
+    While B's first panel passes by, A is asked for ahead if it comes `late` (see ``panel``). While a copied one passes
+    by that is turned round `alone`, the next one is asked for.
     """
 
     B: Matrix
@@ -47,6 +48,7 @@ class Panels(NamedTuple):
     copy: int
     room: int
     late: bool
+    alone: bool
 
 
 @kernel(
@@ -76,8 +78,9 @@ def multiply_block(A, group, late, B, panel, Y, M, n, K, ends):
         together = end if end * room <= PANEL else PANEL // room
     near = vector_is_line(number) or not copy or M * K * size <= NEAR
     all_rows = group == LINE // size * A.row and near and not by_rows and not fetches(B, number)
+    alone = copy and B.column != 1 and together == 1 and vector_is_line(number)
     for first in range(0, end, together):
-        panels = Panels(B, first, min(end, first + together), panel, room, late)
+        panels = Panels(B, first, min(end, first + together), panel, room, late, alone)
         if copy:
             copy_some(panels, n, K, number)
         if all_rows:
@@ -160,6 +163,10 @@ def multiply_some(A, panels, Y, M, n, K, ends):
         y = Matrix(Y.address + shift, Y.row, 1)
         if p == 0 and panels.late:
             multiply_first_panel(A, b, y, M, j_end - j, K, some)
+        elif panels.alone and p + 1 < number_of_panels(n, number):
+            _, rows_end = columns_of_panel(p + 1, n, number)
+            following = Matrix(B.address + j_end * B.column * size, B.column, 1)
+            multiply_before_turned(A, b, y, M, j_end - j, K, some, following, rows_end - j_end)
         else:
             multiply_panel(A, b, y, M, j_end - j, K, some)
 

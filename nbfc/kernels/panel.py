@@ -12,8 +12,10 @@ from nbfc.kernels.tile import (
     OLD,
     RIGHT,
     ROW,
+    ROWS_ASKED,
     STORE,
     TALL,
+    TURNED,
     Ends,
     Matrix,
     ends_type,
@@ -26,6 +28,7 @@ from nbfc.kernels.vectors import LINE, MOST_VECTORS
 tall_1, tall_2, tall_3 = (make_tile(TALL, vectors, whole=True) for vectors in (1, 2, 3))
 low_1, low_2, low_3 = (make_tile(LOW, vectors, whole=True) for vectors in (1, 2, 3))
 right_tall, right_low = (make_tile(height, MOST_VECTORS, whole=True, ahead=RIGHT) for height in (TALL, LOW))
+before_turned = make_tile(TALL, MOST_VECTORS, whole=True, ahead=TURNED)
 down_tall_1, down_tall_2, down_tall_3 = (make_tile(TALL, vectors, ahead=DOWN) for vectors in (1, 2, 3))
 down_low_1, down_low_2, down_low_3 = (make_tile(LOW, vectors, ahead=DOWN) for vectors in (1, 2, 3))
 ragged_tall_1, ragged_tall_2, ragged_tall_3 = (make_tile(TALL, vectors) for vectors in (1, 2, 3))
@@ -94,6 +97,24 @@ def multiply_first_panel(A, B, Y, M, columns, K, ends):
     """`multiply_panel` for B's first panel, where `comes_late` says that A does: its tiles ask for A ahead."""
     one, two, three = (down_tall_1, down_low_1), (down_tall_2, down_low_2), (down_tall_3, down_low_3)
     go_down_by_width(one, two, three, A, B, Y, M, columns, K, ends)
+
+
+@kernel(once=lambda real: (*panel_types(real), MATRIX, types.intp))
+def multiply_before_turned(A, B, Y, M, columns, K, ends, following, rows):
+    """`multiply_panel`, while so many rows of a matrix are asked for, `following`, that are to be turned round next.
+
+    Tiles ask, and not ``blocks``: to ask for all that one tile can hide at once would make it wait.
+    """
+    size, step = size_of(ends.scale), tile_rows(MOST_VECTORS)
+    asking = min(M // step, (rows + ROWS_ASKED - 1) // ROWS_ASKED) if columns == MOST_VECTORS * lanes(ends.scale) else 0
+    i = M - asking * step
+    multiply_panel(A, B, Y, i, columns, K, ends)
+    for row in range(0, asking * ROWS_ASKED, ROWS_ASKED):
+        a, y = Matrix(A.address + i * A.row * size, A.row, A.column), Matrix(Y.address + i * Y.row * size, Y.row, 1)
+        asked = Matrix(following.address + row * following.row * size, following.row, 1)
+        some = Ends(ends.start, ends.bias, ends.finish, ends.mask + i * Y.row * size, ends.scale)
+        before_turned(a, B, y, step, columns, K, some, asked)
+        i += step
 
 
 @inlined

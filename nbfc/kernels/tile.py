@@ -41,8 +41,9 @@ from nbfc.kernels.vectors import INT, LINE, MOST_VECTORS, Vectors, target, write
 ZERO, BIAS, OLD, ASK = range(4)
 STORE, RELU, MASK, SCALE = range(4)
 TALL, LOW, ROW = range(3)
-RIGHT, DOWN = range(2)
+RIGHT, DOWN, TURNED = range(3)
 ROWS_OF_TILE = 8  # of a TALL tile, at most
+ROWS_ASKED = 6  # by a tile that is made TURNED: all that it may ask for without taking longer
 
 
 class Matrix(NamedTuple):
@@ -96,22 +97,30 @@ def make_tile(height, vectors, whole=False, part=1, ahead=None):
     """Return the tile of that height and so many vectors a row, for compiled code.
 
     All are full if `whole`, and vectors are of a register's lanes divided by `part`. With each term it asks for what
-    lies `ahead`: RIGHT, the part of B's row that the next tile to the right reads; or DOWN, the part of A's column,
-    whose entries must be neighbours, that the next tiles below read.
+    lies `ahead`: RIGHT, the part of B's row that the next tile to the right reads; DOWN, the part of A's column, whose
+    entries must be neighbours, that the next tiles below read; or TURNED, for which it takes one matrix more, an entry
+    of each of `ROWS_ASKED` rows of this: a panel that is to be turned round.
     """
 
-    @intrinsic
-    def tile(typingctx, A, B, C, rows, columns, K, ends):
+    def signature_and_code(ends, *following):
         def codegen(context, builder, signature, args):
             tall = rows_of(context, vectors)
             count = {TALL: tall, LOW: tall // 2, ROW: 1}[height]
-            real = context.get_value_type(signature.args[-1].types[-1])
+            real = context.get_value_type(ends.types[-1])
             write_tile(Vectors(context, builder, real, part), count, vectors, whole, ahead, args)
             return context.get_dummy_value()
 
-        return types.void(MATRIX, MATRIX, MATRIX, types.intp, types.intp, types.intp, ends), codegen
+        return types.void(*[MATRIX] * 3, *[types.intp] * 3, ends, *following), codegen
 
-    return tile
+    @intrinsic
+    def tile(typingctx, A, B, C, rows, columns, K, ends):
+        return signature_and_code(ends)
+
+    @intrinsic
+    def tile_before(typingctx, A, B, C, rows, columns, K, ends, following):
+        return signature_and_code(ends, following)
+
+    return tile_before if ahead == TURNED else tile
 
 
 def fields(builder, value):
@@ -121,7 +130,7 @@ def fields(builder, value):
 
 def write_tile(vector, rows, vectors, whole, ahead, args):
     """Write a tile's instructions, for its largest number of rows and of vectors a row."""
-    A, B, C, actual_rows, columns, K, ends = args
+    A, B, C, actual_rows, columns, K, ends, *following = args
     builder = vector.builder
     a_address, a_row, a_column = fields(builder, A)
     b_address, b_row, _ = fields(builder, B)
@@ -167,6 +176,12 @@ def write_tile(vector, rows, vectors, whole, ahead, args):
                 ask_for_row(b_row_address, vectors, to_write=0)
             elif ahead == DOWN:
                 write_prefetch(builder, builder.add(a[0], builder.add(a_offset, INT(LINE))), to_write=0)
+            elif ahead == TURNED:
+                first, next_row, _ = fields(builder, *following)
+                entry = builder.add(first, vector.bytes(k))
+                for _ in range(ROWS_ASKED):
+                    write_prefetch(builder, entry, to_write=0)
+                    entry = builder.add(entry, vector.bytes(next_row))
 
             def entry(r):
                 return vector.spread(vector.scalar(builder.add(a[r], a_offset)))
