@@ -38,8 +38,8 @@ assert DEPTH % CHUNK == CHUNK % (WIDEST // 4) == CHUNK % (LINE // 4) == 0  # no 
 class Panels(NamedTuple):
     """Panels `first` to `end` of a matrix B, where that lies, and where copies of them do, `room` bytes apart, or 0.
 
-    While B's first panel passes by, A is asked for ahead if it comes `late` (see ``panel``). While a copied one passes
-    by that is turned round `alone`, the next one is asked for.
+    While B's first panel passes by, A is asked for ahead if it comes `late` (see ``panel``). While one copy passes by,
+    the next panel is asked for if it `asks`: where B is turned round.
     """
 
     B: Matrix
@@ -48,7 +48,7 @@ class Panels(NamedTuple):
     copy: int
     room: int
     late: bool
-    alone: bool
+    asks: bool
 
 
 @kernel(
@@ -74,17 +74,17 @@ def multiply_block(A, group, late, B, panel, Y, M, n, K, ends):
     room = (K + CHUNK - 1) // CHUNK * CHUNK * MOST_VECTORS * lanes(number) * size
     by_rows = is_written_by_rows(Y, K, copy, number)
     together = end if by_rows else 1
+    asks = B.column != 1 and (vector_is_line(number) or is_far(B, size))
     if copy:
-        together = end if end * room <= PANEL else PANEL // room
+        together = end if end * room <= PANEL else 1 if asks else PANEL // room
     near = vector_is_line(number) or not copy or M * K * size <= NEAR
     all_rows = group == LINE // size * A.row and near and not by_rows and not fetches(B, number)
-    alone = copy and B.column != 1 and together == 1 and vector_is_line(number)
     for first in range(0, end, together):
-        panels = Panels(B, first, min(end, first + together), panel, room, late, alone)
+        panels = Panels(B, first, min(end, first + together), panel, room, late, asks and together == 1)
         if copy:
             copy_some(panels, n, K, number)
         if all_rows:
-            multiply_some(A, panels, Y, M, n, K, ends)
+            multiply_some(A, panels, panels.asks, Y, M, n, K, ends)
         else:
             multiply_groups(A, group, panels, Y, M, n, K, ends)
 
@@ -141,15 +141,13 @@ def multiply_groups(A, group, panels, Y, M, n, K, ends):
             fetch(Matrix(Y.address + j * size, Y.row, 1), end, min(M, end + rows), j_end - j, 1, size)
             if B.column == 1:
                 fetch(following, min(K, K * i // used_by), min(K, K * end // used_by), columns, 0, size)
-            else:
-                turned = Matrix(following.address, B.column, 1)
-                fetch(turned, columns * i // M, columns * end // M, K, 0, size)
-        multiply_some(a, panels, y, end - i, n, K, some)
+        asks = panels.asks and M - end < rows  # last, as it may be lost again (see `multiply_before_turned`)
+        multiply_some(a, panels, asks, y, end - i, n, K, some)
 
 
 @kernel(within=True)
-def multiply_some(A, panels, Y, M, n, K, ends):
-    """`multiply_panel` for some panels."""
+def multiply_some(A, panels, asks, Y, M, n, K, ends):
+    """`multiply_panel` for some panels, or for one while what is turned round for the next is asked for."""
     B, number = panels.B, ends.scale
     size = size_of(number)
     for p in range(panels.first, panels.end):
@@ -163,7 +161,7 @@ def multiply_some(A, panels, Y, M, n, K, ends):
         y = Matrix(Y.address + shift, Y.row, 1)
         if p == 0 and panels.late:
             multiply_first_panel(A, b, y, M, j_end - j, K, some)
-        elif panels.alone and p + 1 < number_of_panels(n, number):
+        elif asks and p + 1 < number_of_panels(n, number):
             _, rows_end = columns_of_panel(p + 1, n, number)
             following = Matrix(B.address + j_end * B.column * size, B.column, 1)
             multiply_before_turned(A, b, y, M, j_end - j, K, some, following, rows_end - j_end)

@@ -103,7 +103,7 @@ def multiply_first_panel(A, B, Y, M, columns, K, ends):
 def multiply_before_turned(A, B, Y, M, columns, K, ends, following, rows):
     """`multiply_panel`, while so many rows of a matrix are asked for, `following`, that are to be turned round next.
 
-    Tiles ask, and not ``blocks``: to ask for all that one tile can hide at once would make it wait.
+    The last tiles ask: rows that are pages apart share sets of a cache, and the first ones' would be lost again.
     """
     size, step = size_of(ends.scale), tile_rows(MOST_VECTORS)
     asking = min(M // step, (rows + ROWS_ASKED - 1) // ROWS_ASKED) if columns == MOST_VECTORS * lanes(ends.scale) else 0
