@@ -101,14 +101,14 @@ def test_norms_of_float32_gradients_whose_squares_would_overflow(rng):
 
 # ---- steps on shortened gradients -----------------------------------------------------------------------------------
 
-# Pass 1 by columns of few rows, by rows, and on parts of the batch.
-BATCHES = [([5, 40, 40, 3], 10), ([5, 300, 3], 50), ([5, 20, 3], 1000)]
+# Pass 1 by columns of few rows and of more, by rows, and on parts of the batch.
+BATCHES = [([5, 40, 40, 3], 10), ([600, 40], 110), ([5, 300, 3], 50), ([5, 20, 3], 1000)]
 
 
 @pytest.mark.parametrize(("widths", "N"), BATCHES)
 @pytest.mark.parametrize("count", [None, 2])
 def test_a_step_takes_the_mean_of_shortened_gradients(widths, N, count, threads, dtype, rng):
-    net, X, T = network(widths, dtype=dtype), rng.standard_normal((N, 5)), rng.standard_normal((N, 3))
+    net, X, T = network(widths, dtype=dtype), *(rng.standard_normal((N, widths[end])) for end in (0, -1))
     threads(2)
     loss, mean = net.loss_and_gradient(X, T, "mse")
     threads(count or 0)

@@ -1,34 +1,39 @@
-"""Pass 1 of a training step where samples are few: threads share weights and not rows, and meet after every layer.
+"""Pass 1 of a training step where samples are few, or few beside the weights: threads share weights and not rows.
 
-What takes time then is to bring W to the threads. So each has nearly the same rows of every W in ③ and in pass 2, where
-it changes them; and if there are two, forward as well: there a sum over many inputs is cut into two chains, for any
-number of threads, which are added when both are there. (Where threads share the columns of W instead, each has changed
-half of what the other reads next: steps take 1.3 to 1.6 times as long on two cores without a common cache, and at most
-three times.)
+They meet after every layer. What takes time then is to bring W to the threads, or to copy it by panels. So each has
+nearly the same rows of every W in ③ and in pass 2, where it changes them; and if there are two, forward as well: there
+a sum over many inputs is cut into two chains, for any number of threads, which are added when both are there. (Where
+threads share the columns of W instead, each has changed half of what the other reads next: steps of few samples take
+1.3 to 1.6 times as long on two cores without a common cache, and at most three times. Of more samples the outputs are
+so many that to add them takes longer, if they are not few beside the inputs.)
 """
 
 from numba.extending import register_jitable
 
 from nbfc.kernels._jit import inlined, kernel
-from nbfc.kernels.dense import FEW_ROWS, MORE_ROWS, WHOLE, columns_of, forward_chain, share_of
+from nbfc.kernels.dense import FEW_ROWS, MORE_ROWS, ROWS_TOGETHER, WHOLE, columns_of, forward_chain, share_of
 from nbfc.kernels.dropout import drop, drop_back
 from nbfc.kernels.layers import DENSE, KIND, N_IN, N_OUT, SIZE, W_ROWS, bias, weights
 from nbfc.kernels.rows import activate_outputs, back_layer, forward_layer, gather, take_loss
 from nbfc.kernels.sample_norms import clip
-from nbfc.kernels.workspace import all_outputs, batch_size, gradients, inputs, outputs, rows_of_batch
+from nbfc.kernels.workspace import all_outputs, batch_size, gradients, inputs, outputs, rows_of_batch, rows_of_part
 
 SMALL = 2**18  # products of numbers that one thread takes as soon as two; to fetch a weight counts for eight
-MANY_WEIGHTS = 8  # in a network, for each output of each sample: each thread had better read a part of them alone
-CHAINS, MANY_INPUTS = 2, 128  # of a sum over so many inputs at least
-FEW_NUMBERS = 2**12  # that one thread gathers, or adds, in the time of two and their meeting
+MANY_WEIGHTS = 4  # in a network, for each output of each sample: each thread had better read a part of them alone
+CHAINS, MANY_INPUTS = 2, 128  # of a sum over so many inputs at least; with more samples, over so many times the outputs
+FEW_NUMBERS = 2**12  # that one thread gathers, adds or takes the loss of in the time of two and their meeting
 
 GATHER, FORWARD, ADD, LOSS, BACK, CLIP = range(6)  # what a phase does
 
 
 @register_jitable
 def shares_weights(layers, N):
-    """Return whether samples are few: so few, or in all with so few outputs that to exchange these is less than W."""
-    return N < FEW_ROWS or (N < MORE_ROWS and layers[-1, SIZE] > MANY_WEIGHTS * N * all_outputs(layers))
+    """Return whether samples are few: so few, or in all with so few outputs that to exchange these is less than W.
+
+    A batch that is cut into parts is not (see ``workspace``).
+    """
+    are_few = layers[-1, SIZE] > MANY_WEIGHTS * N * all_outputs(layers) and rows_of_part(layers, N) == N
+    return N < FEW_ROWS or are_few
 
 
 @inlined
@@ -53,37 +58,57 @@ def task_of(layers, phase):
 
 
 @kernel
-def threads_of(layers, order, N, phase, threads):
-    """Return how many of so many threads a phase is for: all, one, or none if there is nothing to gather or add."""
+def threads_of(layers, order, goal, N, phase, threads):
+    """Return how many of so many threads a phase is for: all, one, or none if there is nothing to do."""
     if not shares_weights(layers, N):
         return threads
     task, layer = task_of(layers, phase)
-    if (task == GATHER and order.shape[0] == 0) or (task == ADD and not has_chains(layers, layer, N)):
-        return 0
-    if task in (GATHER, ADD):
-        return 1 if N * layers[layer, N_IN if task == GATHER else N_OUT] < FEW_NUMBERS else threads
-    if task in (FORWARD, BACK) and not is_small(layers, layer, N, N_OUT if task == FORWARD else N_IN):
-        return threads
-    return 1
+    if task in (FORWARD, BACK):
+        shared = N_OUT if task == FORWARD else N_IN
+        by_rows = shares_rows(layers, layer, N, shared)
+        return 1 if is_little(layers, layer, N) or (is_small(layers, layer, N, shared) and not by_rows) else threads
+    if task == GATHER:
+        numbers = N * layers[layer, N_IN] if order.shape[0] > 0 else 0
+    elif task == ADD:
+        numbers = N * layers[layer, N_OUT] if has_chains(layers, layer, N) else 0
+    elif task == LOSS:
+        numbers = N * layers[layer, N_OUT]
+    else:
+        numbers = N * all_outputs(layers) if goal.longest > 0 else 0
+    return threads if numbers >= FEW_NUMBERS else min(numbers, 1)
+
+
+@kernel
+def is_little(layers, layer, N):
+    """Return whether threads would gain less by a layer than it costs them to meet."""
+    return max(N, 8) * layers[layer, W_ROWS] * layers[layer, N_OUT] < SMALL
 
 
 @kernel
 def is_small(layers, layer, N, shared):
-    """Return whether threads would gain less than it costs them to meet, if they share a layer's N_OUT or N_IN."""
-    return max(N, 8) * layers[layer, W_ROWS] * layers[layer, N_OUT] < SMALL or layers[layer, shared] < 2 * WHOLE
+    """Return whether they would, if they share a layer's N_OUT or N_IN."""
+    return is_little(layers, layer, N) or layers[layer, shared] < 2 * WHOLE
+
+
+@kernel
+def shares_rows(layers, layer, N, shared):
+    """Return whether they share the samples instead: where a layer goes over whole rows, or many are by few columns."""
+    return layers[layer, KIND] != DENSE or (N >= MORE_ROWS and layers[layer, shared] < 2 * WHOLE)
 
 
 @kernel
 def has_chains(layers, layer, N):
     """Return whether a layer's sums are cut into chains."""
-    return layers[layer, KIND] == DENSE and layers[layer, N_IN] >= MANY_INPUTS and not is_small(layers, layer, N, N_OUT)
+    n_in, n_out = layers[layer, N_IN], layers[layer, N_OUT]
+    many = n_in >= MANY_INPUTS and (N < MORE_ROWS or n_in > CHAINS * n_out)
+    return layers[layer, KIND] == DENSE and many and not is_small(layers, layer, N, N_OUT)
 
 
 @kernel
 def phase_of_weights(X, order, goal, layers, parameters, room, phase, share, shares):
     """Do a share of what a phase is for: by inputs going back and gathering, by chains or outputs going forward.
 
-    A layer that goes over whole rows is shared out by these.
+    Some layers are shared out by rows instead, as are the loss and what it makes.
     """
     N = batch_size(X, order)
     rows = rows_of_batch(X, order, layers, room, 0, N, 0)
@@ -92,11 +117,13 @@ def phase_of_weights(X, order, goal, layers, parameters, room, phase, share, sha
         k0, k1 = columns_of(X.shape[1], share, shares)
         gather(X, order, inputs(layers, room, 0, N), k0, k1)
     elif task == LOSS:
-        take_loss(goal, 0, N, layers, room, 0)
+        r, s = share_of(N, share, shares, 1)
+        take_loss(goal, r, s, layers, room, r)
     elif task == CLIP:
-        clip(rows, layers, room, 0, goal.longest)
+        r, s = share_of(N, share, shares, 1)
+        clip(rows[r:s], layers, room, r, goal.longest)
     elif task == BACK:
-        r, s, k0, k1 = part_of(layers, layer, N, layers[layer, N_IN], share, shares)
+        r, s, k0, k1 = part_of(layers, layer, N, N_IN, share, shares)
         back_layer(layers, parameters, room, layer, goal.key, r, s, N < FEW_ROWS, k0, k1)
         drop_back(layers, room, layer - 1, goal.key, r, r, s, k0, k1)
     elif task == ADD:
@@ -106,19 +133,19 @@ def phase_of_weights(X, order, goal, layers, parameters, room, phase, share, sha
     elif has_chains(layers, layer, N):
         make_chains(rows, layers, parameters, room, layer, share, shares)
     else:
-        r, s, j0, j1 = part_of(layers, layer, N, layers[layer, N_OUT], share, shares)
+        r, s, j0, j1 = part_of(layers, layer, N, N_OUT, share, shares)
         forward_layer(rows, layers, parameters, room, layer, r, s, j0, j1)
         drop(layers, room, layer, goal.key, r, r, s, j0, j1)
 
 
 @kernel
-def part_of(layers, layer, N, columns, share, shares):
+def part_of(layers, layer, N, shared, share, shares):
     """Return which rows and columns are a thread's: all N rows and some columns, or some rows and all columns."""
-    if layers[layer, KIND] == DENSE:
-        j0, j1 = columns_of(columns, share, shares)
-        return 0, N, j0, j1
-    r, s = share_of(N, share, shares, 1)
-    return r, s, 0, columns
+    if shares_rows(layers, layer, N, shared):
+        r, s = share_of(N, share, shares, ROWS_TOGETHER)
+        return r, s, 0, layers[layer, shared]
+    j0, j1 = columns_of(layers[layer, shared], share, shares)
+    return 0, N, j0, j1
 
 
 @kernel

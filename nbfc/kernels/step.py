@@ -6,8 +6,8 @@ Rows of a batch are independent in the forward pass, in the loss and in ③; onl
   is hot in the cache;
 - pass 2 goes over blocks of parameters: ① or ② over the whole batch, and at once the optimizer's update.
 
-Where rows are few, pass 1 takes them all through one layer before the next, and shares out weights instead (see
-``few_samples``).
+Where rows are few, also beside the weights, pass 1 takes them all through one layer before the next, and shares out
+weights instead (see ``few_samples``).
 
 Where parameters are few and rows are many, the batch is cut into parts instead. Pass 1 takes each part through ① and ②
 as well, in memory that the next part uses again, and what cores then have to send each other in pass 2 is no longer
@@ -67,7 +67,7 @@ def train_step(X, order, labels, targets, weights, loss, layers, parameters, sta
     N = batch_size(X, order)
     begin_turns(threads)
     for phase in range(phases(layers, N)):
-        shares = threads_of(layers, order, N, phase, threads)
+        shares = threads_of(layers, order, goal, N, phase, threads)
         if shares == 1:
             pass_of_rows(X, order, goal, layers, parameters, work, phase, 0, 1)
         elif shares > 1:
