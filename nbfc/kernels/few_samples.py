@@ -11,7 +11,7 @@ so many that to add them takes longer, if they are not few beside the inputs.)
 from numba.extending import register_jitable
 
 from nbfc.kernels._jit import inlined, kernel
-from nbfc.kernels.dense import FEW_ROWS, MORE_ROWS, ROWS_TOGETHER, WHOLE, columns_of, forward_chain, share_of
+from nbfc.kernels.dense import FEW_ROWS, LARGE, MORE_ROWS, ROWS_TOGETHER, WHOLE, columns_of, forward_chain, share_of
 from nbfc.kernels.dropout import drop, drop_back
 from nbfc.kernels.layers import DENSE, KIND, N_IN, N_OUT, SIZE, W_ROWS, bias, weights
 from nbfc.kernels.rows import activate_outputs, back_layer, forward_layer, gather, take_loss
@@ -19,7 +19,9 @@ from nbfc.kernels.sample_norms import clip
 from nbfc.kernels.workspace import all_outputs, batch_size, gradients, inputs, outputs, rows_of_batch, rows_of_part
 
 SMALL = 2**18  # products of numbers that one thread takes as soon as two; to fetch a weight counts for eight
-MANY_WEIGHTS = 4  # in a network, for each output of each sample: each thread had better read a part of them alone
+# Weights in a network, for each output of each sample: each thread had better read a part of them alone. The second
+# number is for so many that no cache near it holds them: to meet takes no time beside reading these.
+MANY_WEIGHTS, MANY_LARGE = 8, 4
 CHAINS, MANY_INPUTS = 2, 128  # of a sum over so many inputs at least; with more samples, over so many times the outputs
 FEW_NUMBERS = 2**12  # that one thread gathers, adds or takes the loss of in the time of two and their meeting
 
@@ -32,8 +34,8 @@ def shares_weights(layers, N):
 
     A batch that is cut into parts is not (see ``workspace``).
     """
-    are_few = layers[-1, SIZE] > MANY_WEIGHTS * N * all_outputs(layers) and rows_of_part(layers, N) == N
-    return N < FEW_ROWS or are_few
+    many = MANY_LARGE if layers[-1, SIZE] > LARGE else MANY_WEIGHTS
+    return N < FEW_ROWS or (layers[-1, SIZE] > many * N * all_outputs(layers) and rows_of_part(layers, N) == N)
 
 
 @inlined
