@@ -219,7 +219,7 @@ def test_bits_are_the_same_for_any_number_of_threads_and_from_run_to_run(case, d
     assert len(results) == 1
 
 
-@pytest.mark.parametrize("count", [1, FEW_ROWS - 1, 60, MORE_ROWS + 1, 700])
+@pytest.mark.parametrize("count", [1, FEW_ROWS - 1, 60, MORE_ROWS, MORE_ROWS + 1, 700])
 @pytest.mark.parametrize(
     "widths",
     [
@@ -232,6 +232,8 @@ def test_bits_are_the_same_for_any_number_of_threads_and_from_run_to_run(case, d
         (530, 70, 600, 9),
         (530, 700, 300, 9),
         (1000, 700, 20, 9),
+        (2000, 20),
+        (2000, 24, 1000, 1000),
     ],
 )
 def test_bits_are_the_same_for_any_number_of_shares(widths, count):

@@ -74,7 +74,7 @@ def multiply_block(A, group, late, B, panel, Y, M, n, K, ends):
     room = (K + CHUNK - 1) // CHUNK * CHUNK * MOST_VECTORS * lanes(number) * size
     by_rows = is_written_by_rows(Y, K, copy, number)
     together = end if by_rows else 1
-    asks = B.column != 1 and (vector_is_line(number) or is_far(B, size))
+    asks = B.column != 1 and not by_rows and (vector_is_line(number) or is_far(B, size))
     if copy:
         together = end if end * room <= PANEL else 1 if asks else PANEL // room
     near = vector_is_line(number) or not copy or M * K * size <= NEAR
@@ -141,7 +141,8 @@ def multiply_groups(A, group, panels, Y, M, n, K, ends):
             fetch(Matrix(Y.address + j * size, Y.row, 1), end, min(M, end + rows), j_end - j, 1, size)
             if B.column == 1:
                 fetch(following, min(K, K * i // used_by), min(K, K * end // used_by), columns, 0, size)
-        asks = panels.asks and M - end < rows  # last, as it may be lost again (see `multiply_before_turned`)
+        # At last, as it may be lost again (see `multiply_before_turned`); the last rows may be too few for a tile.
+        asks = panels.asks and M - end < rows
         multiply_some(a, panels, asks, y, end - i, n, K, some)
 
 

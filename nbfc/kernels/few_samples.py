@@ -1,7 +1,7 @@
 """Pass 1 of a training step where samples are few, or few beside the weights: threads share weights and not rows.
 
 They meet after every layer. What takes time then is to bring W to the threads, or to copy it by panels. So each has
-nearly the same rows of every W in ③ and in pass 2, where it changes them; and if there are two, forward as well: there
+nearly the same rows of a W in ③ and in pass 2, where it changes them; and if there are two, forward as well: there
 a sum over many inputs is cut into two chains, for any number of threads, which are added when both are there. (Where
 threads share the columns of W instead, each has changed half of what the other reads next: steps of few samples take
 1.3 to 1.6 times as long on two cores without a common cache, and at most three times. Of more samples the outputs are
@@ -20,19 +20,20 @@ from nbfc.kernels.workspace import all_outputs, batch_size, gradients, inputs, o
 
 SMALL = 2**18  # products of numbers that one thread takes as soon as two; to fetch a weight counts for eight
 # Weights in a network, for each output of each sample: each thread had better read a part of them alone. The second
-# number is for so many that no cache near it holds them: to meet takes no time beside reading these.
+# number is for networks that no cache near a thread holds: to meet takes no time beside reading these.
 MANY_WEIGHTS, MANY_LARGE = 8, 4
 CHAINS, MANY_INPUTS = 2, 128  # of a sum over so many inputs at least; with more samples, over so many times the outputs
-FEW_NUMBERS = 2**12  # that one thread gathers, adds or takes the loss of in the time of two and their meeting
+FEW_NUMBERS = 2**12  # that one thread goes over, as to gather or add them, in the time of two and their meeting
 
 GATHER, FORWARD, ADD, LOSS, BACK, CLIP = range(6)  # what a phase does
 
 
 @register_jitable
 def shares_weights(layers, N):
-    """Return whether samples are few: so few, or in all with so few outputs that to exchange these is less than W.
+    """Return whether samples are few: fewer than `FEW_ROWS`, or few beside the weights.
 
-    A batch that is cut into parts is not (see ``workspace``).
+    Then to exchange all outputs takes less time than for each thread to read all weights. A batch that is cut into
+    parts is never few (see ``workspace``).
     """
     many = MANY_LARGE if layers[-1, SIZE] > LARGE else MANY_WEIGHTS
     return N < FEW_ROWS or (layers[-1, SIZE] > many * N * all_outputs(layers) and rows_of_part(layers, N) == N)
@@ -61,15 +62,21 @@ def task_of(layers, phase):
 
 @kernel
 def threads_of(layers, order, goal, N, phase, threads):
-    """Return how many of so many threads a phase is for: all, one, or none if there is nothing to do."""
+    """Return how many of so many threads a phase is for: all, one, or none if there is nothing to do.
+
+    It is by products of numbers in a layer of weights, else by how many numbers there are.
+    """
     if not shares_weights(layers, N):
         return threads
     task, layer = task_of(layers, phase)
     if task in (FORWARD, BACK):
         shared = N_OUT if task == FORWARD else N_IN
-        by_rows = shares_rows(layers, layer, N, shared)
-        return 1 if is_little(layers, layer, N) or (is_small(layers, layer, N, shared) and not by_rows) else threads
-    if task == GATHER:
+        if layers[layer, KIND] == DENSE:
+            by_rows = shares_rows(layers, layer, N, shared)
+            alone = is_little(layers, layer, N) if by_rows else is_small(layers, layer, N, shared)
+            return 1 if alone else threads
+        numbers = N * layers[layer, N_OUT]
+    elif task == GATHER:
         numbers = N * layers[layer, N_IN] if order.shape[0] > 0 else 0
     elif task == ADD:
         numbers = N * layers[layer, N_OUT] if has_chains(layers, layer, N) else 0
@@ -88,13 +95,13 @@ def is_little(layers, layer, N):
 
 @kernel
 def is_small(layers, layer, N, shared):
-    """Return whether they would, if they share a layer's N_OUT or N_IN."""
+    """Return whether threads would gain less than it costs them to meet, if they share a layer's N_OUT or N_IN."""
     return is_little(layers, layer, N) or layers[layer, shared] < 2 * WHOLE
 
 
 @kernel
 def shares_rows(layers, layer, N, shared):
-    """Return whether they share the samples instead: where a layer goes over whole rows, or many are by few columns."""
+    """Return whether threads share samples instead: where a layer goes over whole rows, or has few columns for many."""
     return layers[layer, KIND] != DENSE or (N >= MORE_ROWS and layers[layer, shared] < 2 * WHOLE)
 
 
@@ -136,7 +143,7 @@ def phase_of_weights(X, order, goal, layers, parameters, room, phase, share, sha
         make_chains(rows, layers, parameters, room, layer, share, shares)
     else:
         r, s, j0, j1 = part_of(layers, layer, N, N_OUT, share, shares)
-        forward_layer(rows, layers, parameters, room, layer, r, s, j0, j1)
+        forward_layer(rows[r:s], layers, parameters, room, layer, r, s, j0, j1)
         drop(layers, room, layer, goal.key, r, r, s, j0, j1)
 
 

@@ -178,10 +178,10 @@ def write_tile(vector, rows, vectors, whole, ahead, args):
                 write_prefetch(builder, builder.add(a[0], builder.add(a_offset, INT(LINE))), to_write=0)
             elif ahead == TURNED:
                 first, next_row, _ = fields(builder, *following)
-                entry = builder.add(first, vector.bytes(k))
+                asked = builder.add(first, vector.bytes(k))
                 for _ in range(ROWS_ASKED):
-                    write_prefetch(builder, entry, to_write=0)
-                    entry = builder.add(entry, vector.bytes(next_row))
+                    write_prefetch(builder, asked, to_write=0)
+                    asked = builder.add(asked, vector.bytes(next_row))
 
             def entry(r):
                 return vector.spread(vector.scalar(builder.add(a[r], a_offset)))
