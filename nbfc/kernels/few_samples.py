@@ -20,7 +20,8 @@ from nbfc.kernels.workspace import all_outputs, batch_size, gradients, inputs, o
 
 SMALL = 2**18  # products of numbers that one thread takes as soon as two; to fetch a weight counts for eight
 # Weights in a network, for each output of each sample: each thread had better read a part of them alone. The second
-# number is for networks that no cache near a thread holds: to meet takes no time beside reading these.
+# number is for networks that no cache near a thread holds, where samples may be any number: to meet takes no time
+# beside reading these.
 MANY_WEIGHTS, MANY_LARGE = 8, 4
 CHAINS, MANY_INPUTS = 2, 128  # of a sum over so many inputs at least; with more samples, over so many times the outputs
 FEW_NUMBERS = 2**12  # that one thread goes over, as to gather or add them, in the time of two and their meeting
@@ -35,8 +36,11 @@ def shares_weights(layers, N):
     Then to exchange all outputs takes less time than for each thread to read all weights. A batch that is cut into
     parts is never few (see ``workspace``).
     """
-    many = MANY_LARGE if layers[-1, SIZE] > LARGE else MANY_WEIGHTS
-    return N < FEW_ROWS or (layers[-1, SIZE] > many * N * all_outputs(layers) and rows_of_part(layers, N) == N)
+    if layers[-1, SIZE] > LARGE:
+        few = layers[-1, SIZE] > MANY_LARGE * N * all_outputs(layers) and rows_of_part(layers, N) == N
+    else:
+        few = N < MORE_ROWS and layers[-1, SIZE] > MANY_WEIGHTS * N * all_outputs(layers)
+    return few or N < FEW_ROWS
 
 
 @inlined
