@@ -10,12 +10,13 @@ import numpy as np
 
 from nbfc import kernels
 
-# Samples, inputs, outputs: a controller, one row, few rows of a large layer, digits, a wide layer, odd sizes, many
-# inputs into one output or a few, and so many samples into some outputs that the inputs come from memory.
+# Samples, inputs, outputs: a controller, one row, few and more rows of a large layer, digits, a wide layer, odd sizes,
+# many inputs into one output or a few, and so many samples into some outputs that the inputs come from memory.
 SHAPES = [
     (32, 8, 64),
     (1, 784, 256),
     (8, 2048, 2048),
+    (64, 3000, 3000),
     (128, 784, 256),
     (512, 1024, 1024),
     (333, 127, 65),

@@ -18,6 +18,7 @@ WORKLOADS = {
     "chains": ((4, 32, 16, 4), "tanh", 10_000, "mse", "adam"),
     "deep and narrow": ((16, *[24] * 12, 2), "tanh", 200, "mse", "adam"),
     "few rows": ((64, 2048, 2048, 10), "relu", 8, "cross_entropy", "adam"),
+    "many weights": ((2000, 3000, 1000, 10), "relu", 128, "cross_entropy", "adam"),
     "many inputs": ((3000, 20, 1), "relu", 64, "binary_cross_entropy", "adam"),
 }
 DTYPES = ["float32", "float64"]
