@@ -38,8 +38,7 @@ assert DEPTH % CHUNK == CHUNK % (WIDEST // 4) == CHUNK % (LINE // 4) == 0  # no 
 class Panels(NamedTuple):
     """Panels `first` to `end` of a matrix B, where that lies, and where copies of them do, `room` bytes apart, or 0.
 
-    While B's first panel passes by, A is asked for ahead if it comes `late` (see ``panel``). While one copy passes by,
-    the next panel is asked for if it `asks`: where B is turned round.
+    While B's first panel passes by, A is asked for ahead if it comes `late` (see ``panel``).
     """
 
     B: Matrix
@@ -48,7 +47,6 @@ class Panels(NamedTuple):
     copy: int
     room: int
     late: bool
-    asks: bool
 
 
 @kernel(
@@ -66,27 +64,28 @@ class Panels(NamedTuple):
 def multiply_block(A, group, late, B, panel, Y, M, n, K, ends):
     """Go over panels of B, as many at a time as there is room for if they are copied, to `panel`; 0: they are not.
 
-    A's next rows, as many as a line of the cache has entries, lie `group` entries further.
+    A's next rows, as many as a line of the cache has entries, lie `group` entries further. Of panels that are turned
+    round, one at a time is copied where B is far or a vector is a line, and the next one asked for meanwhile.
     """
     copy, number = panel != 0, ends.scale
     size = size_of(number)
     end = number_of_panels(n, number)
     room = (K + CHUNK - 1) // CHUNK * CHUNK * MOST_VECTORS * lanes(number) * size
     by_rows = is_written_by_rows(Y, K, copy, number)
-    together = end if by_rows else 1
-    asks = B.column != 1 and not by_rows and (vector_is_line(number) or is_far(B, size))
-    if copy:
-        together = end if end * room <= PANEL else 1 if asks else PANEL // room
+    together, fits = end if by_rows else 1, end * room <= PANEL
+    asks = B.column != 1 and not fits and not by_rows and (vector_is_line(number) or is_far(B, size))
+    if copy and not asks:
+        together = end if fits else PANEL // room
     near = vector_is_line(number) or not copy or M * K * size <= NEAR
     all_rows = group == LINE // size * A.row and near and not by_rows and not fetches(B, number)
     for first in range(0, end, together):
-        panels = Panels(B, first, min(end, first + together), panel, room, late, asks and together == 1)
+        panels = Panels(B, first, min(end, first + together), panel, room, late)
         if copy:
             copy_some(panels, n, K, number)
         if all_rows:
-            multiply_some(A, panels, panels.asks, Y, M, n, K, ends)
+            multiply_some(A, panels, asks, Y, M, n, K, ends)
         else:
-            multiply_groups(A, group, panels, Y, M, n, K, ends)
+            multiply_groups(A, group, panels, asks, Y, M, n, K, ends)
 
 
 @kernel(within=True)
@@ -119,7 +118,7 @@ def columns_of_panel(p, n, number):
 
 
 @kernel
-def multiply_groups(A, group, panels, Y, M, n, K, ends):
+def multiply_groups(A, group, panels, asks, Y, M, n, K, ends):
     """`multiply_some` by some rows of A, which may be a copy. Y's and B's next parts are fetched, where that helps."""
     B, number = panels.B, ends.scale
     size = size_of(number)
@@ -130,7 +129,7 @@ def multiply_groups(A, group, panels, Y, M, n, K, ends):
     used_by = M if M >= FEW_ROWS_OF_A else min(M, rows)  # rows over which the fetching is spread
     j, _ = columns_of_panel(panels.first, n, number)
     _, j_end = columns_of_panel(panels.end - 1, n, number)
-    following = Matrix(B.address + j_end * B.column * size, B.row, B.column)
+    following = Matrix(B.address + j_end * size, B.row, 1)  # if B is not turned round
     columns = min(n - j_end, j_end - j)
     for i in range(0, M, rows):
         end = min(M, i + rows)
@@ -142,8 +141,7 @@ def multiply_groups(A, group, panels, Y, M, n, K, ends):
             if B.column == 1:
                 fetch(following, min(K, K * i // used_by), min(K, K * end // used_by), columns, 0, size)
         # At last, as it may be lost again (see `multiply_before_turned`); the last rows may be too few for a tile.
-        asks = panels.asks and M - end < rows
-        multiply_some(a, panels, asks, y, end - i, n, K, some)
+        multiply_some(a, panels, asks and M - end < rows, y, end - i, n, K, some)
 
 
 @kernel(within=True)

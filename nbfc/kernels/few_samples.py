@@ -73,20 +73,17 @@ def threads_of(layers, order, goal, N, phase, threads):
     if not shares_weights(layers, N):
         return threads
     task, layer = task_of(layers, phase)
-    if task in (FORWARD, BACK):
+    if task in (FORWARD, BACK) and layers[layer, KIND] == DENSE:
         shared = N_OUT if task == FORWARD else N_IN
-        if layers[layer, KIND] == DENSE:
-            by_rows = shares_rows(layers, layer, N, shared)
-            alone = is_little(layers, layer, N) if by_rows else is_small(layers, layer, N, shared)
-            return 1 if alone else threads
-        numbers = N * layers[layer, N_OUT]
-    elif task == GATHER:
+        by_rows = shares_rows(layers, layer, N, shared)
+        alone = is_little(layers, layer, N) if by_rows else is_small(layers, layer, N, shared)
+        return 1 if alone else threads
+    numbers = N * layers[layer, N_OUT]
+    if task == GATHER:
         numbers = N * layers[layer, N_IN] if order.shape[0] > 0 else 0
-    elif task == ADD:
-        numbers = N * layers[layer, N_OUT] if has_chains(layers, layer, N) else 0
-    elif task == LOSS:
-        numbers = N * layers[layer, N_OUT]
-    else:
+    elif task == ADD and not has_chains(layers, layer, N):
+        numbers = 0
+    elif task == CLIP:
         numbers = N * all_outputs(layers) if goal.longest > 0 else 0
     return threads if numbers >= FEW_NUMBERS else min(numbers, 1)
 
