@@ -22,20 +22,22 @@ from nbfc.kernels.tile import MATRIX, fields, store_finished
 from nbfc.kernels.vectors import INT, Vectors, target
 
 MOST_COLUMNS = 4
+LONG_ROWS = 4  # of one column: more come from memory more slowly (8 of 2048 × 2048: 1.1 times the time)
 
 
-def rows_of(context, columns):
-    """Return how many rows a tile has, so that its sums leave some registers free."""
-    return target(context).rows // (1 if columns == 1 else 2)
+def rows_of(context, columns, long):
+    """Return how many rows a tile has, so that its sums leave some registers free; or fewer, if rows are `long`."""
+    rows = target(context).rows // (1 if columns == 1 else 2)
+    return min(rows, LONG_ROWS) if long else rows
 
 
-def make_dot(columns):
+def make_dot(columns, long=False):
     """Return the tile of up to so many columns, for compiled code, and an intrinsic that tells its number of rows."""
 
     @intrinsic
     def rows(typingctx):
         def codegen(context, builder, signature, args):
-            return INT(rows_of(context, columns))
+            return INT(rows_of(context, columns, long))
 
         return types.intp(), codegen
 
@@ -43,7 +45,7 @@ def make_dot(columns):
     def dot(typingctx, A, B, C, rows, columns_there, K, ends):
         def codegen(context, builder, signature, args):
             real = context.get_value_type(signature.args[-1].types[-1])
-            write_dot(Vectors(context, builder, real), rows_of(context, columns), columns, args)
+            write_dot(Vectors(context, builder, real), rows_of(context, columns, long), columns, args)
             return context.get_dummy_value()
 
         return types.void(MATRIX, MATRIX, MATRIX, types.intp, types.intp, types.intp, ends), codegen

@@ -34,6 +34,7 @@ down_low_1, down_low_2, down_low_3 = (make_tile(LOW, vectors, ahead=DOWN) for ve
 ragged_tall_1, ragged_tall_2, ragged_tall_3 = (make_tile(TALL, vectors) for vectors in (1, 2, 3))
 ragged_low_1, ragged_low_2, ragged_low_3 = (make_tile(LOW, vectors) for vectors in (1, 2, 3))
 (dot_1, rows_1), (dot_4, rows_4) = make_dot(1), make_dot(MOST_COLUMNS)
+long_1, long_rows_1 = make_dot(1, long=True)
 wide_6, wide_8 = (make_tile(TALL, vectors, whole=True) for vectors in (6, 8))
 row_1, row_4 = make_tile(ROW, 1), make_tile(ROW, 4)
 full_1, full_2, full_8, full_16 = (make_tile(ROW, vectors, whole=True) for vectors in (1, 2, 8, 16))
@@ -241,16 +242,23 @@ def is_far(B, size):
 @kernel(once=lambda real: (MATRIX, MATRIX, MATRIX, types.intp, types.intp, types.intp, ends_type(real)))
 def multiply_columns(A, B, Y, M, columns, K, ends):
     """Go over the columns, by as many as a tile of ``dot`` has, and over the rows of A and Y."""
-    size = size_of(ends.scale)
+    far = is_far(A, size_of(ends.scale))
     for j in range(0, columns, MOST_COLUMNS):
-        left = columns - j
-        rows = rows_1() if left == 1 else rows_4()
-        b = Matrix(B.address + j * B.column * size, 1, B.column)
-        for i in range(0, M, rows):
-            shift = (i * Y.row + j) * size
-            a, y = Matrix(A.address + i * A.row * size, A.row, 1), Matrix(Y.address + shift, Y.row, 1)
-            some = Ends(ends.start, ends.bias + j * size, ends.finish, ends.mask + shift, ends.scale)
-            if left == 1:
-                dot_1(a, b, y, M - i, left, K, some)
-            else:
-                dot_4(a, b, y, M - i, left, K, some)
+        if columns - j > 1:
+            go_down_columns(dot_4, rows_4(), j, A, B, Y, M, columns, K, ends)
+        elif far:
+            go_down_columns(long_1, long_rows_1(), j, A, B, Y, M, columns, K, ends)
+        else:
+            go_down_columns(dot_1, rows_1(), j, A, B, Y, M, columns, K, ends)
+
+
+@inlined
+def go_down_columns(dot, rows, j, A, B, Y, M, columns, K, ends):
+    """Go over the rows of A and Y by that tile of ``dot``, for columns from j on."""
+    size = size_of(ends.scale)
+    b = Matrix(B.address + j * B.column * size, 1, B.column)
+    for i in range(0, M, rows):
+        shift = (i * Y.row + j) * size
+        a, y = Matrix(A.address + i * A.row * size, A.row, 1), Matrix(Y.address + shift, Y.row, 1)
+        some = Ends(ends.start, ends.bias + j * size, ends.finish, ends.mask + shift, ends.scale)
+        dot(a, b, y, M - i, columns - j, K, some)
