@@ -25,9 +25,10 @@ Contract. A tile of C, `rows` × `columns`, is held in vector registers while k 
 - Each entry is summed by fused multiply-adds in the order of k, whatever the tile's shape: a matrix cut into tiles
   in another way has the same bits.
 
-A tile has one of three heights, `TALL`, `LOW` and `ROW`, whose rows follow the CPU that Numba compiles for and the
-vectors of a row, as the lanes of a vector follow the CPU. Where there are fewer rows than that, the last one is
-computed again in their place. The last vector of a row may be partly filled; in a ROW tile any may.
+A tile has one of four heights: `TALL`, whose rows follow the CPU that Numba compiles for and the vectors of a row, as
+the lanes of a vector follow the CPU; `MIDDLE` and `LOW`, three quarters and half of that; and `ROW`. Where there are
+fewer rows than a tile has, the last one is computed again in their place. The last vector of a row may be partly
+filled; in a ROW tile any may.
 """
 
 from typing import NamedTuple
@@ -40,7 +41,7 @@ from nbfc.kernels.vectors import INT, LINE, MOST_VECTORS, Vectors, target, write
 
 ZERO, BIAS, OLD, ASK = range(4)
 STORE, RELU, MASK, SCALE = range(4)
-TALL, LOW, ROW = range(3)
+TALL, MIDDLE, LOW, ROW = range(4)
 RIGHT, DOWN, TURNED = range(3)
 ROWS_OF_TILE = 8  # of a TALL tile, at most
 ROWS_ASKED = 6  # by a tile that is made TURNED: all that it may ask for without taking longer
@@ -105,7 +106,7 @@ def make_tile(height, vectors, whole=False, part=1, ahead=None):
     def signature_and_code(ends, *following):
         def codegen(context, builder, signature, args):
             tall = rows_of(context, vectors)
-            count = {TALL: tall, LOW: tall // 2, ROW: 1}[height]
+            count = {TALL: tall, MIDDLE: max(1, 3 * tall // 4), LOW: tall // 2, ROW: 1}[height]
             real = context.get_value_type(ends.types[-1])
             write_tile(Vectors(context, builder, real, part), count, vectors, whole, ahead, args)
             return context.get_dummy_value()
