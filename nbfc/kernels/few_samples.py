@@ -70,8 +70,6 @@ def threads_of(layers, order, goal, N, phase, threads):
 
     It is by products of numbers in a layer of weights, else by how many numbers there are.
     """
-    if not shares_weights(layers, N):
-        return threads
     task, layer = task_of(layers, phase)
     if task in (FORWARD, BACK) and layers[layer, KIND] == DENSE:
         shared = N_OUT if task == FORWARD else N_IN

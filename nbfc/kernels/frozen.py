@@ -17,7 +17,7 @@ from nbfc.kernels.further_activations import ask_for_activations, code_of, own_o
 from nbfc.kernels.layers import ACTIVATION, COLUMNS, N_IN, N_OUT, OUTPUTS_AT, SIZE, WEIGHTS_AT
 from nbfc.kernels.memory import matrix_of, quotient, read, rounded, size_of, vector_of, write
 from nbfc.kernels.passed import BLOCK, NETWORK, SAMPLES
-from nbfc.kernels.prediction import BY_ROWS, predict_row, predict_share, size_of_buffer
+from nbfc.kernels.prediction import predict_row, predict_share, size_of_buffer
 from nbfc.kernels.whole_rows import ask_for_whole_rows
 from nbfc.kernels.workspace import ROWS
 
@@ -103,7 +103,7 @@ def predict(net, x, y, scratch, number):
         source = source_of(net, x, r, rows, plain, target, scratch.address + buffers * size, number)
         X, Y = matrix_of(source, rows, n_in, number), matrix_of(target, rows, n_out, number)
         work = matrix_of(scratch.address, 1, buffers, number)
-        predict_share(X, layers, parameters_of(net, number), work, Y, BY_ROWS, 0, 1)
+        predict_share(X, layers, parameters_of(net, number), work, Y, 0, 1)
     return 0
 
 

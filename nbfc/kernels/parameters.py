@@ -8,7 +8,7 @@ from nbfc.kernels.dense import INPUTS_TOGETHER, LARGE, WHOLE, bias_gradient_outp
 from nbfc.kernels.few_samples import shares_weights
 from nbfc.kernels.layers import BIAS_AT, DENSE, INTEGERS, KIND, N_OUT, SIZE, TABLE, W_ROWS, WEIGHTS_AT, bias, weights
 from nbfc.kernels.memory import address_of
-from nbfc.kernels.regularization import TOGETHER, finish, phase_of_update
+from nbfc.kernels.regularization import TOGETHER, blocks_of_update, finish, phase_of_update
 from nbfc.kernels.turns import next_block, number_of_blocks
 from nbfc.kernels.updates import RULE
 from nbfc.kernels.whole_rows import GAINS, go_in_room
@@ -25,6 +25,7 @@ from nbfc.kernels.workspace import (
 WEIGHTS = 2**15  # entries of dW in a block, at least: few enough to be in the cache when they are updated ...
 # ... and rows, at least, or so many for a sample: enough to make up for copying panels of dY, or for reading it again
 INPUTS, INPUTS_FOR_SAMPLE = 128, 4
+AFTER_ROWS = 2**20  # phases of pass 1 are fewer
 SUMS = 1024  # entries of the gradient that are added up at a time
 
 
@@ -47,33 +48,37 @@ def pass_of_parameters(X, order, layers, parameters, state, work, rule, phase, s
     so that W need not go from one thread's cache to another's. Where a parameter is no longer finite, the last entry of
     `work` becomes NaN: that several threads write the same there does no harm; a sum over threads would need memory.
     """
-    N, P = batch_size(X, order), parameters.shape[0]
-    overflow = parameters.dtype.type(0)
+    N, P, parts = batch_size(X, order), parameters.shape[0], number_of_parts(layers, batch_size(X, order))
+    here = room(layers, work, N, 0)
+    rows = rows_of_batch(X, order, layers, here, 0, N, 0)
+    # Where pass 1 has left all of W in the caches of all threads, its lines are asked for before they are updated.
+    asks = shares > 1 and not shares_weights(layers, N) and layers[-1, SIZE] <= LARGE
+    shift = address_of(parameters) - address_of(state) if asks else 0
+    of_share, blocks = 1, shares
     if phase > 0:
-        phase_of_update(layers, parameters, state, work, rule, phase, share, shares)
-    elif number_of_parts(layers, N) > 0:
-        start, end = share_of(P, share, shares, TOGETHER)
-        mean_of_parts(layers, work, N, start, end, state[0])
-        overflow += finish(layers, parameters, state, rule, start, end)
-    else:
-        here = room(layers, work, N, 0)
-        rows = rows_of_batch(X, order, layers, here, 0, N, 0)
-        # Where pass 1 has left all of W in the caches of all threads, its lines are asked for before they are updated.
-        asks = shares > 1 and not shares_weights(layers, N) and layers[-1, SIZE] <= LARGE
-        shift = address_of(parameters) - address_of(state) if asks else 0
+        blocks = blocks_of_update(rule, phase, shares)
+    elif parts == 0:
         of_share = 0
         for layer in range(layers.shape[0]):
             of_share += blocks_of_share(layers, layer, N, shares)
         blocks = of_share * shares
-        for turn in range(blocks):
-            block = next_block(turn, blocks, share, shares)
-            if block == blocks:
-                break
+    for turn in range(blocks + 1):
+        block = next_block(AFTER_ROWS + phase, turn, blocks, share, shares)
+        if block == blocks:
+            break
+        overflow = parameters.dtype.type(0)
+        if phase > 0:
+            overflow += phase_of_update(layers, parameters, state, rule, phase, block, blocks, work[-1])
+        elif parts > 0:
+            start, end = share_of(P, block, blocks, TOGETHER)
+            mean_of_parts(layers, work, N, start, end, state[0])
+            overflow += finish(layers, parameters, state, rule, start, end)
+        else:
             layer, k0, k1 = rows_of_block(layers, block, of_share, N, shares)
             if k0 < k1:
                 overflow += pass_of_block(rows, layers, parameters, state, here, rule, layer, k0, k1, shift)
-    if overflow != 0:  # NaN
-        work[-1] = overflow
+        if overflow != 0:  # NaN
+            work[-1] = overflow
 
 
 @register_jitable

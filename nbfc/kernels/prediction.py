@@ -37,7 +37,7 @@ MOST_PANELS = 2**21  # entries: a cache that threads share should hold them
 FEWEST_TO_PACK = 2 * ROWS  # samples that make up for it
 ROWS_OF_PACKED = 128  # in a block, where panels have been copied: few, that all threads may end at the same time
 ENTRIES_OF_LINE = 16  # of the cache, at least: buffers and panels start at one
-COPY, BY_ROWS = -2, -1  # what is done at a time, but for the columns of a layer
+COPY, BY_ROWS = range(2)  # phases, where rows are many; where they are few, each layer is one
 
 
 def memory(layers: Array, samples: int, dtype: Any) -> tuple[int, Array]:
@@ -60,30 +60,34 @@ def predict(X, layers, parameters, work, Y, threads):
     `work`, and each thread owns whole columns of a layer's outputs.
     """
     begin_turns(threads)
-    first, stop = COPY if size_of_all_panels(X.shape[0], layers, Y.itemsize) > 0 else BY_ROWS, 0
-    if threads > 1 and shares_columns(X.shape[0], parameters.shape[0]):
-        first, stop = 0, layers.shape[0]
-    for layer in range(first, stop):
-        if layer >= 0 and is_small(layers, layer, X.shape[0], N_OUT):
-            predict_share(X, layers, parameters, work, Y, layer, 0, 1)
-        else:
-            for share in prange(threads):
-                predict_share(X, layers, parameters, work, Y, layer, share, threads)
+    for share in prange(threads):
+        predict_share(X, layers, parameters, work, Y, share, threads)
 
 
-@kernel(once=lambda real: (real[:, ::1], TABLE, real[::1], *[real[:, ::1]] * 2, *[types.intp] * 3))
-def predict_share(X, layers, parameters, work, Y, layer, share, shares):
-    """Copy a share of the panels, take rows through all layers, or fill a share of the columns of a layer's outputs."""
-    if layer == COPY:
-        copy_all_panels(X.shape[0], layers, parameters, work, share, shares)
-    elif layer < 0 and X.shape[0] == 1:
+@kernel(once=lambda real: (real[:, ::1], TABLE, real[::1], *[real[:, ::1]] * 2, *[types.intp] * 2))
+def predict_share(X, layers, parameters, work, Y, share, shares):
+    """Take one thread through a prediction, phase by phase."""
+    N = X.shape[0]
+    if shares > 1 and shares_columns(N, parameters.shape[0]):
+        for layer in range(layers.shape[0]):
+            blocks = 1 if is_small(layers, layer, N, N_OUT) else shares
+            for turn in range(blocks + 1):
+                block = next_block(layer, turn, blocks, share, shares)
+                if block == blocks:
+                    break
+                predict_columns(X, layers, parameters, work[0], Y, layer, block, blocks)
+    elif N == 1:
         number, half = work.dtype.type(1), work.shape[1] // 2
         x, y, buffers = address_of(X), address_of(Y), address_of(work)
         predict_row(layers, address_of(parameters), x, buffers, half, y, number)
-    elif layer < 0:
-        predict_rows(X, layers, parameters, work, Y, share, shares)
     else:
-        predict_columns(X, layers, parameters, work[0], Y, layer, share, shares)
+        blocks = shares if size_of_all_panels(N, layers, Y.itemsize) > 0 else 0
+        for turn in range(blocks + 1):
+            block = next_block(COPY, turn, blocks, share, shares)
+            if block == blocks:
+                break
+            copy_all_panels(N, layers, parameters, work, block, blocks)
+        predict_rows(X, layers, parameters, work, Y, share, shares)
 
 
 @kernel
@@ -96,8 +100,8 @@ def predict_rows(X, layers, parameters, work, Y, share, shares):
     here, there = work[share, :size], work[share, size : 2 * size]
     panels = size_of_all_panels(N, layers, Y.itemsize)
     blocks = number_of_blocks(N, ROWS_OF_PACKED if panels > 0 else ROWS, shares)
-    for turn in range(blocks):
-        block = next_block(turn, blocks, share, shares)
+    for turn in range(blocks + 1):
+        block = next_block(BY_ROWS, turn, blocks, share, shares)
         if block == blocks:
             break
         r, s = share_of(N, block, blocks, ROWS_TOGETHER)

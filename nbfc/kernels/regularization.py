@@ -93,27 +93,32 @@ def is_loaded(rule, parameters):
 
 @kernel
 def phases_of_parameters(rule):
-    """Return in how many phases pass 2 is made: 0 makes the gradient, and what `finish` does; 1 and 2 are rarer."""
-    return 3 if rule[CODE] != KEEP and (shortens(rule) or projects(rule)) else 1
+    """Return in how many phases pass 2 is made: 0 makes the gradient, and what `finish` does; others are rarer."""
+    return 1 + PROJECT if rule[CODE] != KEEP and (shortens(rule) or projects(rule)) else 1
 
 
 @kernel
-def between(layers, parameters, state, rule, phase):
-    """Do what is for one thread, before a phase."""
-    if phase == 1 and shortens(rule):
-        call_of_table(SHORTEN, layers, parameters, state, rule, 0, parameters.shape[0])
+def blocks_of_update(rule, phase, shares):
+    """Return into how many shares a phase from 1 on is cut, which is one of the codes above: one or all, or 0."""
+    if phase == PROJECT:
+        return shares if projects(rule) else 0
+    if shortens(rule):
+        return 1 if phase == SHORTEN else shares
+    return 0
 
 
 @kernel
-def phase_of_update(layers, parameters, state, work, rule, phase, share, shares):
-    """Phase 1, the update by a gradient that was shortened, or 2, the projection, for a share of the parameters."""
-    if phase == 1 and shortens(rule):
-        start, end = share_of(parameters.shape[0], share, shares, TOGETHER)
-        overflow = call_of_table(UPDATE, layers, parameters, state, rule, start, end)
+def phase_of_update(layers, parameters, state, rule, phase, share, shares, overflow):
+    """Shorten the gradient, update by it, or project, for a share of the parameters; return as `update` does.
+
+    What overflowed is not projected.
+    """
+    start, end = share_of(parameters.shape[0], share, shares, TOGETHER)
+    if phase == PROJECT:
+        start, end = share, shares
         if overflow != 0:
-            work[-1] = overflow
-    elif phase == 2 and projects(rule) and work[-1] == 0:
-        call_of_table(PROJECT, layers, parameters, state, rule, share, shares)
+            return parameters.dtype.type(0)
+    return call_of_table(phase, layers, parameters, state, rule, start, end)
 
 
 @kernel(once=arguments)

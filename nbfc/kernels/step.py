@@ -13,7 +13,8 @@ Where parameters are few and rows are many, the batch is cut into parts instead.
 as well, in memory that the next part uses again, and what cores then have to send each other in pass 2 is no longer
 the rows but the parts' gradients. How a batch is cut depends on its size and on the network alone.
 
-Threads take blocks of rows and of parameters, or parts, in turns (see ``turns``).
+Threads take blocks of rows and of parameters, or parts, in turns, and go through all of both passes in one launch (see
+``turns``).
 
 No two threads ever add into one number: the bits are the same for any number of threads.
 
@@ -37,11 +38,12 @@ from nbfc.kernels.dropout import key_of
 from nbfc.kernels.few_samples import phase_of_weights, phases, shares_weights, threads_of
 from nbfc.kernels.layers import W_ROWS
 from nbfc.kernels.losses import Objective
+from nbfc.kernels.memory import read, stack_bytes, write
 from nbfc.kernels.parameters import bias_gradient, pass_of_parameters, weight_gradient
-from nbfc.kernels.regularization import between, phases_of_parameters
+from nbfc.kernels.regularization import phases_of_parameters
 from nbfc.kernels.rows import batch_and_network, forward_and_back
 from nbfc.kernels.turns import begin_turns, next_block, number_of_blocks
-from nbfc.kernels.updates import CLIP, CODE, KEEP, NUMBER, STEP, update
+from nbfc.kernels.updates import CLIP, CODE, KEEP, NUMBER, RULE, STEP, update
 from nbfc.kernels.workspace import (
     ROWS,
     batch_size,
@@ -64,24 +66,28 @@ def train_step(X, order, labels, targets, weights, loss, layers, parameters, sta
     if rule[CODE] != KEEP:
         rule[STEP] += 1
     goal = Objective(labels, targets, weights, loss, rule[NUMBER], key_of(rule), rule[CLIP])
-    N = batch_size(X, order)
+    result = stack_bytes(8)
+    work[-1] = 0
     begin_turns(threads)
+    for share in prange(threads):
+        J = passes(X, order, goal, layers, parameters, state, work, rule, share, threads)
+        if share == 0:  # it is the same for all
+            write(result, J)
+    J = read(result, 0.0)
+    return J, is_taken(J, work[-1], parameters, state, rule)
+
+
+@kernel(once=lambda real: types.float64(*batch_and_network(real), real[:, ::1], real[::1], RULE, *[types.intp] * 2))
+def passes(X, order, goal, layers, parameters, state, work, rule, share, shares):
+    """Take one thread through both passes, phase by phase; return the mean loss."""
+    N = batch_size(X, order)
     for phase in range(phases(layers, N)):
-        shares = threads_of(layers, order, goal, N, phase, threads)
-        if shares == 1:
-            pass_of_rows(X, order, goal, layers, parameters, work, phase, 0, 1)
-        elif shares > 1:
-            for share in prange(shares):
-                pass_of_rows(X, order, goal, layers, parameters, work, phase, share, shares)
+        pass_of_rows(X, order, goal, layers, parameters, work, phase, share, shares)
     J = mean_loss(layers, work, N)
     if np.isfinite(J) or rule[CODE] == KEEP:
-        work[-1] = 0
         for phase in range(phases_of_parameters(rule)):
-            between(layers, parameters, state, rule, phase)
-            begin_turns(threads)
-            for share in prange(threads):
-                pass_of_parameters(X, order, layers, parameters, state, work, rule, phase, share, threads)
-    return J, is_taken(J, work[-1], parameters, state, rule)
+            pass_of_parameters(X, order, layers, parameters, state, work, rule, phase, share, shares)
+    return J
 
 
 @kernel
@@ -98,22 +104,24 @@ def is_taken(J, overflow, parameters, state, rule):
 
 @kernel(once=lambda real: (*batch_and_network(real), real[::1], *[types.intp] * 3))
 def pass_of_rows(X, order, goal, layers, parameters, work, phase, share, shares):
-    """Pass 1 for blocks of rows in turns, or for parts, or for a share of what a phase does with few samples."""
+    """Pass 1 for blocks of rows in turns, or for parts, or for shares of what a phase does with few samples."""
     N = batch_size(X, order)
-    if shares_weights(layers, N):
-        here = room(layers, work, N, 0)
-        phase_of_weights(X, order, goal, layers, parameters, here, phase, share, shares)
-        return
-    parts = number_of_parts(layers, N)
-    if parts > 0:
+    few, parts = shares_weights(layers, N), number_of_parts(layers, N)
+    place, together = 0, ROWS_TOGETHER
+    if few:
+        blocks = threads_of(layers, order, goal, N, phase, shares)
+    elif parts > 0:
         blocks, together, place = parts, WHOLE, share
     else:
-        blocks, together, place = number_of_blocks(N, ROWS, shares), ROWS_TOGETHER, 0
+        blocks = number_of_blocks(N, ROWS, shares)
     here = room(layers, work, N, place)
-    for turn in range(blocks):
-        block = next_block(turn, blocks, share, shares)
+    for turn in range(blocks + 1):
+        block = next_block(phase, turn, blocks, share, shares)
         if block == blocks:
             break
+        if few:
+            phase_of_weights(X, order, goal, layers, parameters, here, phase, block, blocks)
+            continue
         r, s = share_of(N, block, blocks, together)
         forward_and_back(X, order, goal, layers, parameters, here, r, s, 0 if parts > 0 else r)
         if parts > 0:
