@@ -5,12 +5,12 @@ kinds. So a thread begins with the blocks of its own share, which its cache may 
 on with those of others' that are not begun. What a block is does not depend on who takes it, so neither do bits.
 
 A phase begins when the last one's blocks are all finished. To wait for that takes 0.05 µs on two cores with a common
-cache, where a launch takes 1 to 2. It cannot last for ever: a thread waits for blocks alone that another one is at.
+cache, where a launch takes 1 to 4. It cannot last for ever: a thread waits for blocks alone that another one is at.
 One that comes late, or never because another one goes over its share as well, is waited for by nobody.
 
 Counts stand at one place in the process, as one launch at a time may have threads (see `launch`): a line of the cache
 for each share, of its blocks that are taken, and one of all that are finished; threads that write to one line wait for
-each other. A count is PHASE times the number of a phase, and what is counted in it. (So nobody has to set it back.)
+each other. A count is PHASE times the number of a phase, and what is counted in it: no phase has to set it back.
 """
 
 import ctypes
@@ -34,7 +34,10 @@ FINISHED = 0  # the count that is of all shares
 
 _counts = (ctypes.c_int64 * ((1 + MOST_SHARES) * LINE))()
 llvm.add_symbol(COUNTS, ctypes.addressof(_counts))
-_give_way = ctypes.windll.kernel32.SwitchToThread if sys.platform == "win32" else ctypes.CDLL(None).sched_yield
+if sys.platform == "win32":
+    _give_way = ctypes.windll.kernel32.SwitchToThread
+else:
+    _give_way = ctypes.CDLL(None).sched_yield
 llvm.add_symbol(GIVE_WAY, ctypes.cast(_give_way, ctypes.c_void_p).value)
 
 
