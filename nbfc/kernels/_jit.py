@@ -43,9 +43,9 @@ PARALLEL = ParallelOptions(
 )
 
 # Below this many floating-point operations of a training step, or what takes as long (see `work_of_product`), a kernel
-# stays on the caller's thread. Measured on two cores: a step of one million takes 23 µs on one thread and 35 on two, a
-# step of 19 million 160 and 130. And where other processes keep a core busy, each launch waits for the scheduler, which
-# made steps of 4 million 50 times slower.
+# stays on the caller's thread. Measured on two cores near each other: a step of one million takes 10 µs on one thread
+# and on two, one of 7 million 31 and 23, one of 13 million 56 and 33. It is no less, since cores may be far from each
+# other, and where other processes keep a core busy a launch waits for the scheduler, for milliseconds.
 SERIAL_BELOW = 10_000_000
 
 

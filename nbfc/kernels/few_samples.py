@@ -66,7 +66,7 @@ def task_of(layers, phase):
 
 @kernel
 def threads_of(layers, order, goal, N, phase, threads):
-    """Return how many of so many threads a phase is for: all, one, or none if there is nothing to do.
+    """Return into how many blocks a phase is cut: one for each of so many threads, one, or 0 if there is nothing to do.
 
     It is by products of numbers in a layer of weights, else by how many numbers there are.
     """

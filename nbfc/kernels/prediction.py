@@ -57,7 +57,7 @@ def predict(X, layers, parameters, work, Y, threads):
 
     Threads take blocks of rows in turns; each has a row of `work`. Where rows are many, the panels of large weights are
     copied to the end of `work` first. Where they are few they go through one layer after the other, in the first row of
-    `work`, and each thread owns whole columns of a layer's outputs.
+    `work`, and threads share the columns of a layer's outputs.
     """
     begin_turns(threads)
     for share in prange(threads):

@@ -4,8 +4,8 @@ Equal shares of the work do not take equal times: other processes use the cores 
 kinds. So a thread begins with the blocks of its own share, which its cache may hold from the last time, and then goes
 on with those of others' that are not begun. What a block is does not depend on who takes it, so neither do bits.
 
-A phase begins when the last one's blocks are all finished. To wait for that takes 0.05 µs on two cores with a common
-cache, where a launch takes 1 to 4. It cannot last for ever: a thread waits for blocks alone that another one is at.
+A phase begins when the last one's blocks are all finished. To wait for that takes 0.05 to 0.2 µs on two cores, where a
+launch takes 1 to 4. It cannot last for ever: a thread waits for blocks alone that another one is at.
 One that comes late, or never because another one goes over its share as well, is waited for by nobody.
 
 Counts stand at one place in the process, as one launch at a time may have threads (see `launch`): a line of the cache
@@ -29,7 +29,7 @@ from nbfc.kernels.vectors import INT
 MOST_SHARES, LINE = max(64, MOST_THREADS), 16  # counts, and integers in a line, at least
 COUNTS, GIVE_WAY = "nbfc.turns", "nbfc.give_way"  # for LLVM: the counts, and the system's call to let others run
 PHASE = 2**40  # more than the blocks of a phase
-PATIENCE = 2000  # looks at a count (some 20 µs) before others may run on this core: those waited for, perhaps
+PATIENCE = 1000  # looks at a count, some 30 µs, after which others may run on this core: those waited for, perhaps
 FINISHED = 0  # the count that is of all shares
 
 _counts = (ctypes.c_int64 * ((1 + MOST_SHARES) * LINE))()
@@ -79,7 +79,7 @@ def replace(typingctx, which, old, new):
 
 @intrinsic
 def rest(typingctx):
-    """Leave what a core's parts have in common to its other thread for a moment, where that helps: some 10 ns."""
+    """Leave what a core's parts have in common to its other thread for some 30 ns, where that helps."""
 
     def codegen(context, builder, signature, args):
         if platform.machine() in ("x86_64", "AMD64"):
@@ -138,7 +138,7 @@ def next_block(phase, turn, blocks, share, shares):
     while look(FINISHED) < phase * PHASE + blocks:
         looks += 1
         rest()
-        if looks % PATIENCE == 0:
+        if looks > PATIENCE:
             give_way()
     return blocks
 
