@@ -72,6 +72,8 @@ WORKLOADS = [
     Workload("inside, controller", CONTROLLER, 1, inside=True),
     Workload("inside, small", (4, 32, 16, 4), 1, inside=True),
     Workload("inside, chains", (4, 32, 16, 4), 1, activation="tanh", inside=True),
+    Workload("predict 4, mnist", MNIST, 4),
+    Workload("predict 16, mnist", MNIST, 16),
     Workload("predict 1024, mnist", MNIST, 1024),
     Workload("predict 4096, mnist", MNIST, 4096),
     Workload("predict 1024, wide", WIDE, 1024),
