@@ -102,7 +102,7 @@ def test_norms_of_float32_gradients_whose_squares_would_overflow(rng):
 # ---- steps on shortened gradients -----------------------------------------------------------------------------------
 
 # Pass 1 by columns of few rows and of more, by rows, and on parts of the batch.
-BATCHES = [([5, 40, 40, 3], 10), ([600, 70], 60), ([5, 300, 3], 50), ([5, 20, 3], 1000)]
+BATCHES = [([5, 40, 40, 3], 10), ([600, 70], 60), ([600, 40], 110), ([5, 300, 3], 50), ([5, 20, 3], 1000)]
 
 
 @pytest.mark.parametrize(("widths", "N"), BATCHES)

@@ -305,7 +305,11 @@ def test_few_rows_have_the_gradient_of_many_copies_of_them(width, N, activation,
 
 
 @pytest.mark.parametrize(
-    ("widths", "count"), [*(((4, 9, 3), count) for count in (128, 129, 1000, 1025, 5000)), ((20000, 27), 129)]
+    ("widths", "count"),
+    [
+        *[(widths, count) for widths in ((4, 9, 3), (600, 3)) for count in (128, 129, 1000, 1025, 5000)],
+        ((20000, 27), 129),
+    ],
 )
 def test_a_batch_in_parts_has_the_gradient_of_its_samples(widths, count, rng):
     """Its loss and gradient are the means of those of small batches, which stay whole; also in an order.

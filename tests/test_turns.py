@@ -71,7 +71,8 @@ def test_one_share_takes_all_in_order(blocks):
 
 
 @pytest.mark.parametrize(
-    ("phases", "blocks", "shares"), [(1, 3, 7), (400, 1, 2), (400, 2, 2), (9, 10_000, 3), (40, 40, 5)]
+    ("phases", "blocks", "shares"),
+    [(1, 3, 7), (1, 40, 2), (1, 10_000, 2), (9, 10_000, 3), (400, 1, 2), (400, 2, 2), (40, 40, 5)],
 )
 def test_each_block_is_taken_once_and_no_phase_begins_before_the_last_one_is_finished(phases, blocks, shares):
     for _ in range(20):

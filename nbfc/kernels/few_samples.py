@@ -65,7 +65,7 @@ def task_of(layers, phase):
 
 
 @kernel
-def threads_of(layers, order, goal, N, phase, threads):
+def blocks_of_phase(layers, order, goal, N, phase, threads):
     """Return into how many blocks a phase is cut: one for each of so many threads, one, or 0 if there is nothing to do.
 
     It is by products of numbers in a layer of weights, else by how many numbers there are.

@@ -48,7 +48,8 @@ def pass_of_parameters(X, order, layers, parameters, state, work, rule, phase, s
     so that W need not go from one thread's cache to another's. Where a parameter is no longer finite, the last entry of
     `work` becomes NaN: that several threads write the same there does no harm; a sum over threads would need memory.
     """
-    N, P, parts = batch_size(X, order), parameters.shape[0], number_of_parts(layers, batch_size(X, order))
+    N, P = batch_size(X, order), parameters.shape[0]
+    parts = number_of_parts(layers, N)
     here = room(layers, work, N, 0)
     rows = rows_of_batch(X, order, layers, here, 0, N, 0)
     # Where pass 1 has left all of W in the caches of all threads, its lines are asked for before they are updated.

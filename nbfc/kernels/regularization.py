@@ -113,12 +113,12 @@ def phase_of_update(layers, parameters, state, rule, phase, share, shares, overf
 
     What overflowed is not projected.
     """
-    start, end = share_of(parameters.shape[0], share, shares, TOGETHER)
-    if phase == PROJECT:
-        start, end = share, shares
-        if overflow != 0:
-            return parameters.dtype.type(0)
-    return call_of_table(phase, layers, parameters, state, rule, start, end)
+    if phase != PROJECT:
+        start, end = share_of(parameters.shape[0], share, shares, TOGETHER)
+        return call_of_table(phase, layers, parameters, state, rule, start, end)
+    if overflow != 0:
+        return parameters.dtype.type(0)
+    return call_of_table(PROJECT, layers, parameters, state, rule, share, shares)
 
 
 @kernel(once=arguments)

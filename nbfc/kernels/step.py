@@ -35,7 +35,7 @@ from numba import prange, types
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.dense import ROWS_TOGETHER, WHOLE, share_of
 from nbfc.kernels.dropout import key_of
-from nbfc.kernels.few_samples import phase_of_weights, phases, shares_weights, threads_of
+from nbfc.kernels.few_samples import blocks_of_phase, phase_of_weights, phases, shares_weights
 from nbfc.kernels.layers import W_ROWS
 from nbfc.kernels.losses import Objective
 from nbfc.kernels.memory import read, stack_bytes, write
@@ -109,7 +109,7 @@ def pass_of_rows(X, order, goal, layers, parameters, work, phase, share, shares)
     few, parts = shares_weights(layers, N), number_of_parts(layers, N)
     place, together = 0, ROWS_TOGETHER
     if few:
-        blocks = threads_of(layers, order, goal, N, phase, shares)
+        blocks = blocks_of_phase(layers, order, goal, N, phase, shares)
     elif parts > 0:
         blocks, together, place = parts, WHOLE, share
     else:
