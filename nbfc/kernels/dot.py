@@ -31,26 +31,27 @@ def rows_of(context, columns, long):
     return min(rows, LONG_ROWS) if long else rows
 
 
-def make_dot(columns, long=False):
-    """Return the tile of up to so many columns, for compiled code, and an intrinsic that tells its number of rows."""
+@intrinsic(prefer_literal=True)
+def dot_rows(typingctx, columns, long):
+    """Return the number of rows of such a tile, a constant."""
 
-    @intrinsic
-    def rows(typingctx):
-        def codegen(context, builder, signature, args):
-            return INT(rows_of(context, columns, long))
+    def codegen(context, builder, signature, args):
+        return INT(rows_of(context, columns.literal_value, long.literal_value))
 
-        return types.intp(), codegen
+    return types.intp(columns, long), codegen
 
-    @intrinsic
-    def dot(typingctx, A, B, C, rows, columns_there, K, ends):
-        def codegen(context, builder, signature, args):
-            real = context.get_value_type(signature.args[-1].types[-1])
-            write_dot(Vectors(context, builder, real), rows_of(context, columns, long), columns, args)
-            return context.get_dummy_value()
 
-        return types.void(MATRIX, MATRIX, MATRIX, types.intp, types.intp, types.intp, ends), codegen
+@intrinsic(prefer_literal=True)
+def dot(typingctx, columns, long, A, B, C, rows, columns_there, K, ends):
+    """Multiply by the tile of up to so many columns, for `long` rows or others: both are constants."""
 
-    return dot, rows
+    def codegen(context, builder, signature, args):
+        vector = Vectors(context, builder, context.get_value_type(ends.types[-1]))
+        most = rows_of(context, columns.literal_value, long.literal_value)
+        write_dot(vector, most, columns.literal_value, args[2:])
+        return context.get_dummy_value()
+
+    return types.void(columns, long, *[MATRIX] * 3, *[types.intp] * 3, ends), codegen
 
 
 @intrinsic

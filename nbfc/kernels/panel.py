@@ -3,7 +3,7 @@
 from numba import types
 
 from nbfc.kernels._jit import inlined, kernel
-from nbfc.kernels.dot import MOST_COLUMNS, make_dot
+from nbfc.kernels.dot import MOST_COLUMNS, dot, dot_rows
 from nbfc.kernels.memory import lanes, size_of, stack_bytes, vector_of, vectors_of
 from nbfc.kernels.tile import (
     DOWN,
@@ -26,21 +26,9 @@ from nbfc.kernels.tile import (
 )
 from nbfc.kernels.vectors import LINE, MOST_VECTORS
 
-tall_1, tall_2, tall_3 = (make_tile(TALL, vectors, whole=True) for vectors in (1, 2, 3))
-middle_3 = make_tile(MIDDLE, MOST_VECTORS, whole=True)
-low_1, low_2, low_3 = (make_tile(LOW, vectors, whole=True) for vectors in (1, 2, 3))
-right_tall, right_low = (make_tile(height, MOST_VECTORS, whole=True, ahead=RIGHT) for height in (TALL, LOW))
-before_turned = make_tile(TALL, MOST_VECTORS, whole=True, ahead=TURNED)
-down_tall_1, down_tall_2, down_tall_3 = (make_tile(TALL, vectors, ahead=DOWN) for vectors in (1, 2, 3))
-down_low_1, down_low_2, down_low_3 = (make_tile(LOW, vectors, ahead=DOWN) for vectors in (1, 2, 3))
-ragged_tall_1, ragged_tall_2, ragged_tall_3 = (make_tile(TALL, vectors) for vectors in (1, 2, 3))
-ragged_low_1, ragged_low_2, ragged_low_3 = (make_tile(LOW, vectors) for vectors in (1, 2, 3))
-(dot_1, rows_1), (dot_4, rows_4) = make_dot(1), make_dot(MOST_COLUMNS)
-long_1, long_rows_1 = make_dot(1, long=True)
-wide_6, wide_8 = (make_tile(TALL, vectors, whole=True) for vectors in (6, 8))
-row_1, row_4 = make_tile(ROW, 1), make_tile(ROW, 4)
-full_1, full_2, full_8, full_16 = (make_tile(ROW, vectors, whole=True) for vectors in (1, 2, 8, 16))
-half_1 = make_tile(ROW, 1, whole=True, part=2)
+full, ragged, half = make_tile(whole=True), make_tile(), make_tile(whole=True, part=2)
+to_right, to_down = make_tile(whole=True, ahead=RIGHT), make_tile(ahead=DOWN)
+before_turned = make_tile(whole=True, ahead=TURNED)
 # Rows of B this many bytes apart share cache sets and memory pages: for one row of A so many are then read side by side
 # (all of them at once: a third of the speed on 2000 × 2000).
 FAR_B, SIDE_BY_SIDE_FOR_ONE = 2048, 8
@@ -83,27 +71,21 @@ def multiply_whole_panel(A, B, Y, M, columns, K, ends):
     """
     vectors, row = columns // lanes(ends.scale), B.row * size_of(ends.scale)
     if vectors == 3 and vector_is_line(ends.scale) and row >= FAR_ROWS and (B.address | row) % LINE == 0:
-        go_down(right_tall, right_low, tile_rows(3), A, B, Y, M, columns, K, ends)
-    elif vectors == 3:
-        go_down_closely(A, B, Y, M, columns, K, ends)
-    elif vectors == 2:
-        go_down(tall_2, low_2, tile_rows(2), A, B, Y, M, columns, K, ends)
+        go_down(to_right, MOST_VECTORS, A, B, Y, M, columns, K, ends)
     else:
-        go_down(tall_1, low_1, tile_rows(1), A, B, Y, M, columns, K, ends)
+        go_down_by_width(full, A, B, Y, M, columns, K, ends)
 
 
 @kernel(once=panel_types)
 def multiply_ragged_panel(A, B, Y, M, columns, K, ends):
     """`multiply_panel` for other columns."""
-    one, two, three = (ragged_tall_1, ragged_low_1), (ragged_tall_2, ragged_low_2), (ragged_tall_3, ragged_low_3)
-    go_down_by_width(one, two, three, A, B, Y, M, columns, K, ends)
+    go_down_by_width(ragged, A, B, Y, M, columns, K, ends)
 
 
 @kernel(once=panel_types)
 def multiply_first_panel(A, B, Y, M, columns, K, ends):
     """`multiply_panel` for B's first panel, where `comes_late` says that A does: its tiles ask for A ahead."""
-    one, two, three = (down_tall_1, down_low_1), (down_tall_2, down_low_2), (down_tall_3, down_low_3)
-    go_down_by_width(one, two, three, A, B, Y, M, columns, K, ends)
+    go_down_by_width(to_down, A, B, Y, M, columns, K, ends)
 
 
 @kernel(once=lambda real: (*panel_types(real), MATRIX, types.intp))
@@ -120,7 +102,7 @@ def multiply_before_turned(A, B, Y, M, columns, K, ends, following, rows):
         a, y = Matrix(A.address + i * A.row * size, A.row, A.column), Matrix(Y.address + i * Y.row * size, Y.row, 1)
         asked = Matrix(following.address + row * following.row * size, following.row, 1)
         some = Ends(ends.start, ends.bias, ends.finish, ends.mask + i * Y.row * size, ends.scale)
-        before_turned(a, B, y, step, columns, K, some, asked)
+        before_turned(TALL, MOST_VECTORS, a, B, y, step, columns, K, some, asked)
         i += step
 
 
@@ -132,48 +114,34 @@ def comes_late(A, K, number):
 
 
 @inlined
-def go_down_by_width(one, two, three, A, B, Y, M, columns, K, ends):
-    """Go over the rows by that pair of tiles, a tall and a low one, which has the columns' number of vectors."""
+def go_down_by_width(tile, A, B, Y, M, columns, K, ends):
+    """Go over the rows by that tile with as many vectors as the columns make."""
     vectors = vectors_of(columns, ends.scale)
     if vectors == 3:
-        go_down(three[0], three[1], tile_rows(3), A, B, Y, M, columns, K, ends)
+        go_down(tile, 3, A, B, Y, M, columns, K, ends)
     elif vectors == 2:
-        go_down(two[0], two[1], tile_rows(2), A, B, Y, M, columns, K, ends)
+        go_down(tile, 2, A, B, Y, M, columns, K, ends)
     else:
-        go_down(one[0], one[1], tile_rows(1), A, B, Y, M, columns, K, ends)
+        go_down(tile, 1, A, B, Y, M, columns, K, ends)
 
 
 @inlined
-def go_down(tall, low, rows, A, B, Y, M, columns, K, ends):
-    """Go over the rows by these tiles."""
-    size = size_of(ends.scale)
-    for i in range(0, M, rows):
-        a = Matrix(A.address + i * A.row * size, A.row, A.column)
-        y = Matrix(Y.address + i * Y.row * size, Y.row, 1)
-        some = Ends(ends.start, ends.bias, ends.finish, ends.mask + i * Y.row * size, ends.scale)
-        if 2 * (M - i) > rows:
-            tall(a, B, y, M - i, columns, K, some)
-        else:
-            low(a, B, y, M - i, columns, K, some)
-
-
-@inlined
-def go_down_closely(A, B, Y, M, columns, K, ends):
-    """Go over the rows by whole tiles of the most vectors, which compute the fewest rows again.
+def go_down(tile, vectors, A, B, Y, M, columns, K, ends):
+    """Go over the rows by that tile with so many vectors, in the height that computes the fewest rows again.
 
     (Of 5 or 6 rows, as of 13 or 14, a tile of 8 took 1.1 to 1.5 times the time.)
     """
-    size, rows = size_of(ends.scale), tile_rows(MOST_VECTORS)
+    size, rows = size_of(ends.scale), tile_rows(vectors)
     for i in range(0, M, rows):
         a = Matrix(A.address + i * A.row * size, A.row, A.column)
         y = Matrix(Y.address + i * Y.row * size, Y.row, 1)
         some = Ends(ends.start, ends.bias, ends.finish, ends.mask + i * Y.row * size, ends.scale)
         if 4 * (M - i) > 3 * rows:
-            tall_3(a, B, y, M - i, columns, K, some)
+            tile(TALL, vectors, a, B, y, M - i, columns, K, some)
         elif 2 * (M - i) > rows:
-            middle_3(a, B, y, M - i, columns, K, some)
+            tile(MIDDLE, vectors, a, B, y, M - i, columns, K, some)
         else:
-            low_3(a, B, y, M - i, columns, K, some)
+            tile(LOW, vectors, a, B, y, M - i, columns, K, some)
 
 
 @kernel(once=lambda real: (MATRIX, MATRIX, MATRIX, types.intp, types.intp, ends_type(real)))
@@ -190,25 +158,25 @@ def multiply_row(A, B, Y, n, K, ends):
         b, y = Matrix(B.address + shift, B.row, 1), Matrix(Y.address + shift, Y.row, 1)
         some = Ends(ends.start, ends.bias + shift, ends.finish, ends.mask + shift, ends.scale)
         if many_registers() and left >= 16 * width:  # B's rows are then read in longer runs
-            full_16(A, b, y, 1, left, K, some)
+            full(ROW, 16, A, b, y, 1, left, K, some)
             j += 16 * width
         elif left >= 8 * width:
-            full_8(A, b, y, 1, left, K, some)
+            full(ROW, 8, A, b, y, 1, left, K, some)
             j += 8 * width
         elif left == 2 * width:
-            full_2(A, b, y, 1, left, K, some)
+            full(ROW, 2, A, b, y, 1, left, K, some)
             j += left
         elif left == width:
-            full_1(A, b, y, 1, left, K, some)
+            full(ROW, 1, A, b, y, 1, left, K, some)
             j += left
         elif left > width:
-            row_4(A, b, y, 1, min(left, 4 * width), K, some)
+            ragged(ROW, 4, A, b, y, 1, min(left, 4 * width), K, some)
             j += 4 * width
         elif 2 * left == width:
-            half_1(A, b, y, 1, left, K, some)
+            half(ROW, 1, A, b, y, 1, left, K, some)
             j += left
         else:
-            row_1(A, b, y, 1, left, K, some)
+            ragged(ROW, 1, A, b, y, 1, left, K, some)
             j += width
 
 
@@ -226,10 +194,10 @@ def multiply_wide(A, B, Y, M, n, K, ends):
         b, y = Matrix(B.address + shift, B.row, 1), Matrix(Y.address + shift, Y.row, 1)
         some = Ends(ends.start, ends.bias + shift, ends.finish, ends.mask + shift, ends.scale)
         if whole >= 8 and vectors != 9 and tile_rows(8) >= M:
-            wide_8(A, b, y, M, 8 * width, K, some)
+            full(TALL, 8, A, b, y, M, 8 * width, K, some)
             j += 8 * width
         elif whole >= 6 and vectors != 7:
-            wide_6(A, b, y, M, 6 * width, K, some)
+            full(TALL, 6, A, b, y, M, 6 * width, K, some)
             j += 6 * width
         else:
             return j
@@ -280,20 +248,20 @@ def multiply_columns(A, B, Y, M, columns, K, ends):
     far = is_far(A, size_of(ends.scale))
     for j in range(0, columns, MOST_COLUMNS):
         if columns - j > 1:
-            go_down_columns(dot_4, rows_4(), j, A, B, Y, M, columns, K, ends)
+            go_down_columns(MOST_COLUMNS, False, j, A, B, Y, M, columns, K, ends)
         elif far:
-            go_down_columns(long_1, long_rows_1(), j, A, B, Y, M, columns, K, ends)
+            go_down_columns(1, True, j, A, B, Y, M, columns, K, ends)
         else:
-            go_down_columns(dot_1, rows_1(), j, A, B, Y, M, columns, K, ends)
+            go_down_columns(1, False, j, A, B, Y, M, columns, K, ends)
 
 
 @inlined
-def go_down_columns(dot, rows, j, A, B, Y, M, columns, K, ends):
-    """Go over the rows of A and Y by that tile of ``dot``, for columns from j on."""
-    size = size_of(ends.scale)
+def go_down_columns(most, long, j, A, B, Y, M, columns, K, ends):
+    """Go over the rows of A and Y by the tile of ``dot`` for so many columns, from j on, and for `long` rows."""
+    size, rows = size_of(ends.scale), dot_rows(most, long)
     b = Matrix(B.address + j * B.column * size, 1, B.column)
     for i in range(0, M, rows):
         shift = (i * Y.row + j) * size
         a, y = Matrix(A.address + i * A.row * size, A.row, 1), Matrix(Y.address + shift, Y.row, 1)
         some = Ends(ends.start, ends.bias + j * size, ends.finish, ends.mask + shift, ends.scale)
-        dot(a, b, y, M - i, columns - j, K, some)
+        dot(most, long, a, b, y, M - i, columns - j, K, some)

@@ -78,6 +78,12 @@ def rows_of(context, vectors):
     return 1 << max(1, min(ROWS_OF_TILE, target(context).rows * MOST_VECTORS // vectors)).bit_length() - 1
 
 
+def rows_of_height(context, height, vectors):
+    """Return the rows of a tile of that height."""
+    tall = rows_of(context, vectors)
+    return {TALL: tall, MIDDLE: max(1, 3 * tall // 4), LOW: tall // 2, ROW: 1}[height]
+
+
 @intrinsic(prefer_literal=True)
 def tile_rows(typingctx, vectors):
     """Return the number of rows of a TALL tile with so many vectors a row, a constant."""
@@ -94,32 +100,31 @@ def many_registers():
     return tile_rows(MOST_VECTORS) == ROWS_OF_TILE
 
 
-def make_tile(height, vectors, whole=False, part=1, ahead=None):
-    """Return the tile of that height and so many vectors a row, for compiled code.
+def make_tile(whole=False, part=1, ahead=None):
+    """Return a tile for compiled code, which takes its height and how many vectors a row has as constants.
 
-    All are full if `whole`, and vectors are of a register's lanes divided by `part`. With each term it asks for what
-    lies `ahead`: RIGHT, the part of B's row that the next tile to the right reads; DOWN, the part of A's column, whose
+    All vectors are full if `whole`, and have a register's lanes divided by `part`. With each term it asks for what lies
+    `ahead`: RIGHT, the part of B's row that the next tile to the right reads; DOWN, the part of A's column, whose
     entries must be neighbours, that the next tiles below read; or TURNED, for which it takes one matrix more, an entry
     of each of `ROWS_ASKED` rows of this: a panel that is to be turned round.
     """
 
-    def signature_and_code(ends, *following):
+    def signature_and_code(height, vectors, ends, *following):
         def codegen(context, builder, signature, args):
-            tall = rows_of(context, vectors)
-            count = {TALL: tall, MIDDLE: max(1, 3 * tall // 4), LOW: tall // 2, ROW: 1}[height]
-            real = context.get_value_type(ends.types[-1])
-            write_tile(Vectors(context, builder, real, part), count, vectors, whole, ahead, args)
+            count = rows_of_height(context, height.literal_value, vectors.literal_value)
+            vector = Vectors(context, builder, context.get_value_type(ends.types[-1]), part)
+            write_tile(vector, count, vectors.literal_value, whole, ahead, args[2:])
             return context.get_dummy_value()
 
-        return types.void(*[MATRIX] * 3, *[types.intp] * 3, ends, *following), codegen
+        return types.void(height, vectors, *[MATRIX] * 3, *[types.intp] * 3, ends, *following), codegen
 
-    @intrinsic
-    def tile(typingctx, A, B, C, rows, columns, K, ends):
-        return signature_and_code(ends)
+    @intrinsic(prefer_literal=True)
+    def tile(typingctx, height, vectors, A, B, C, rows, columns, K, ends):
+        return signature_and_code(height, vectors, ends)
 
-    @intrinsic
-    def tile_before(typingctx, A, B, C, rows, columns, K, ends, following):
-        return signature_and_code(ends, following)
+    @intrinsic(prefer_literal=True)
+    def tile_before(typingctx, height, vectors, A, B, C, rows, columns, K, ends, following):
+        return signature_and_code(height, vectors, ends, following)
 
     return tile_before if ahead == TURNED else tile
 
