@@ -21,7 +21,7 @@ from nbfc.kernels._jit import inlined, kernel
 from nbfc.kernels.copies import DEPTH, copy_panel, whole_vectors
 from nbfc.kernels.memory import lanes, prefetch, size_of, vectors_of
 from nbfc.kernels.panel import is_far, multiply_before_turned, multiply_first_panel, multiply_panel, vector_is_line
-from nbfc.kernels.tile import MATRIX, Ends, Matrix, ends_type, tile_rows
+from nbfc.kernels.tile import MATRIX, Matrix, ends_of_part, ends_type, part_of, tile_rows
 from nbfc.kernels.vectors import LINE, MOST_VECTORS, WIDEST
 
 # Fewer rows do not make up for copies of B: it is read where it lies, which takes longer if it is far (see ``panel``).
@@ -96,9 +96,8 @@ def copy_some(panels, n, K, number):
     while k < K:
         for p in range(panels.first, panels.end):
             j, j_end = columns_of_panel(p, n, number)
-            b = Matrix(B.address + (k * B.row + j * B.column) * size, B.row, B.column)
             place = panels.copy + (p - panels.first) * panels.room + k * whole_vectors(j_end - j, number) * size
-            copy_panel(b, min(chunk, K - k), j_end - j, place, number)
+            copy_panel(part_of(B, k, j, size), min(chunk, K - k), j_end - j, place, number)
         k += chunk
 
 
@@ -134,10 +133,9 @@ def multiply_groups(A, group, panels, asks, Y, M, n, K, ends):
     for i in range(0, M, rows):
         end = min(M, i + rows)
         a = Matrix(A.address + (i // lines * group + i % lines * A.row) * size, A.row, A.column)
-        y = Matrix(Y.address + i * Y.row * size, Y.row, 1)
-        some = Ends(ends.start, ends.bias, ends.finish, ends.mask + i * Y.row * size, ends.scale)
+        y, some = part_of(Y, i, 0, size), ends_of_part(ends, Y, i, 0, size)
         if fetches(B, number):
-            fetch(Matrix(Y.address + j * size, Y.row, 1), end, min(M, end + rows), j_end - j, 1, size)
+            fetch(part_of(Y, 0, j, size), end, min(M, end + rows), j_end - j, 1, size)
             if B.column == 1:
                 fetch(following, min(K, K * i // used_by), min(K, K * end // used_by), columns, 0, size)
         # At last, as it may be lost again (see `multiply_before_turned`); the last rows may be too few for a tile.
@@ -151,13 +149,10 @@ def multiply_some(A, panels, asks, Y, M, n, K, ends):
     size = size_of(number)
     for p in range(panels.first, panels.end):
         j, j_end = columns_of_panel(p, n, number)
-        b = Matrix(B.address + j * B.column * size, B.row, B.column)
+        b, y, some = part_of(B, 0, j, size), part_of(Y, 0, j, size), ends_of_part(ends, Y, 0, j, size)
         if panels.copy != 0:
             place = panels.copy + (p - panels.first) * panels.room
             b = Matrix(place, whole_vectors(j_end - j, number), 1)
-        shift = j * size
-        some = Ends(ends.start, ends.bias + shift, ends.finish, ends.mask + shift, ends.scale)
-        y = Matrix(Y.address + shift, Y.row, 1)
         if p == 0 and panels.late:
             multiply_first_panel(A, b, y, M, j_end - j, K, some)
         elif asks and p + 1 < number_of_panels(n, number):

@@ -6,7 +6,7 @@ from numba.extending import intrinsic
 
 from nbfc.kernels._jit import kernel
 from nbfc.kernels.memory import lanes, prefetch, size_of, vectors_of
-from nbfc.kernels.tile import MATRIX, Matrix
+from nbfc.kernels.tile import MATRIX, Matrix, part_of
 from nbfc.kernels.vectors import INT, LINE, MOST_VECTORS, Vectors
 
 # Terms of a sum that copies are made for at a time: a panel of B is then 96 KiB with the widest registers, and stays
@@ -31,7 +31,7 @@ def copy_panel(B, K, columns, panel, number):
     else:
         for j in range(0, columns, step):
             for k in range(0, K, step):
-                source = Matrix(B.address + (k * B.row + j * B.column) * size, B.column, 1)
+                source = Matrix(part_of(B, k, j, size).address, B.column, 1)
                 target = Matrix(panel + (k * width + j) * size, width, 1)
                 copy_transposed(source, target, columns - j, K - k, number)
 
@@ -61,11 +61,10 @@ def copy_columns(B, K, n, panel, pitch, number):
 
     B's columns are neighbours. `lanes` rows of it are written.
     """
-    size, step = size_of(number), lanes(number)
+    size, step, copy = size_of(number), lanes(number), Matrix(panel, pitch, 1)
     for k in range(0, K, step):
         for j in range(0, n, step):
-            source = Matrix(B.address + (k * B.row + j) * size, B.row, 1)
-            copy_transposed(source, Matrix(panel + (j * pitch + k) * size, pitch, 1), K - k, n - j, number)
+            copy_transposed(part_of(B, k, j, size), part_of(copy, j, k, size), K - k, n - j, number)
     return Matrix(panel, 1, pitch)
 
 

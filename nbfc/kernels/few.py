@@ -12,7 +12,7 @@ from nbfc.kernels.copies import DEPTH, copy_columns
 from nbfc.kernels.dot import dot_row
 from nbfc.kernels.memory import lanes, read, size_of, write
 from nbfc.kernels.panel import FAR_ROWS, multiply_columns, multiply_long_row, multiply_panel
-from nbfc.kernels.tile import MATRIX, OLD, STORE, ZERO, Ends, Matrix, ends_type
+from nbfc.kernels.tile import MATRIX, ZERO, Matrix, ends_of_part, ends_of_terms, ends_type, part_of
 from nbfc.kernels.vectors import MOST_VECTORS
 
 ROWS_ALONE = 4  # so few rows take less time one by one than the copy of B's columns would
@@ -34,17 +34,13 @@ def multiply_by_few_columns(A, B, Y, M, n, K, ends, panel):
     depth = K if B.row == 1 else DEPTH
     for k in range(0, K, depth):
         terms = min(depth, K - k)
-        start = ends.start if k == 0 else OLD
-        finish = ends.finish if k + terms == K else STORE
-        if M <= ROWS_ALONE and B.row != 1:
-            a, b = Matrix(A.address + k * size, A.row, 1), Matrix(B.address + k * B.row * size, B.row, 1)
-            multiply_rows_alone(a, b, Y, M, n, terms, Ends(start, ends.bias, finish, ends.mask, ends.scale))
-            continue
-        b = Matrix(B.address + k * size, 1, B.column)
-        if B.row != 1:
-            b = copy_columns(Matrix(B.address + k * B.row * size, B.row, 1), terms, n, panel, DEPTH, ends.scale)
-        a, some = Matrix(A.address + k * size, A.row, 1), Ends(start, ends.bias, finish, ends.mask, ends.scale)
-        multiply_columns(a, b, Y, M, n, terms, some)
+        a, b, some = part_of(A, 0, k, size), part_of(B, k, 0, size), ends_of_terms(ends, k, terms, K)
+        if B.row == 1:
+            multiply_columns(a, b, Y, M, n, terms, some)
+        elif M <= ROWS_ALONE:
+            multiply_rows_alone(a, b, Y, M, n, terms, some)
+        else:
+            multiply_columns(a, copy_columns(b, terms, n, panel, DEPTH, ends.scale), Y, M, n, terms, some)
 
 
 @kernel
@@ -53,10 +49,8 @@ def multiply_rows_alone(A, B, Y, M, n, K, ends):
     size, width = size_of(ends.scale), lanes(ends.scale)
     for i in range(M):
         for j in range(0, n, width):
-            place, shift = (i * Y.row + j) * size, j * size
-            a, b = Matrix(A.address + i * A.row * size, A.row, 1), Matrix(B.address + shift, B.row, 1)
-            some = Ends(ends.start, ends.bias + shift, ends.finish, ends.mask + place, ends.scale)
-            dot_row(a, b, Matrix(Y.address + place, Y.row, 1), min(width, n - j), K, some)
+            a, b, y = part_of(A, i, 0, size), part_of(B, 0, j, size), part_of(Y, i, j, size)
+            dot_row(a, b, y, min(width, n - j), K, ends_of_part(ends, Y, i, j, size))
 
 
 @kernel
@@ -66,23 +60,22 @@ def multiply_transpose_by_few_columns(A, B, Y, M, n, K, ends, panel):
     A part has as many columns as `panel` has room for.
     """
     size, width = size_of(ends.scale), MOST_VECTORS * lanes(ends.scale)
+    turned_B, turned_A = Matrix(B.address, B.column, B.row), Matrix(A.address, A.column, 1)
     if n == 1:
-        a, b = Matrix(B.address, B.column, B.row), Matrix(A.address, A.column, 1)
-        multiply_long_row(a, b, Matrix(Y.address, 0, 1), M, K, ends)
+        multiply_long_row(turned_B, turned_A, Matrix(Y.address, 0, 1), M, K, ends)
         return
     together = PANEL // (n * size) // width * width
+    sums = Matrix(panel, together, 1)
     depth = TERMS_OF_FAR_ROWS if K > DEPTH and A.column * size >= FAR_ROWS else K
     for first in range(0, M, together):
         end = min(M, first + together)
         for k in range(0, K, depth):
             terms = min(depth, K - k)
-            finish = ends.finish if k + terms == K else STORE
-            some = Ends(ZERO if k == 0 else OLD, 0, finish, 0, ends.scale)
-            a = Matrix(B.address + k * B.row * size, B.column, B.row)
+            a, some = part_of(turned_B, 0, k, size), ends_of_terms(ends, k, terms, K)
             for j in range(first, end, width):
-                b, place = Matrix(A.address + (j + k * A.column) * size, A.column, 1), panel + (j - first) * size
-                multiply_panel(a, b, Matrix(place, together, 1), n, min(width, end - j), terms, some)
+                b, y = part_of(turned_A, k, j, size), part_of(sums, 0, j - first, size)
+                multiply_panel(a, b, y, n, min(width, end - j), terms, some)
         for row in range(n):  # the longer loop within: 40 ns instead of 100 for 4 × 64
             for column in range(end - first):
-                number = read(panel + (row * together + column) * size, ends.scale)
-                write(Y.address + ((first + column) * Y.row + row) * size, number)
+                number = read(part_of(sums, row, column, size).address, ends.scale)
+                write(part_of(Y, first + column, row, size).address, number)

@@ -38,8 +38,11 @@ from nbfc.kernels.tile import (
     ZERO,
     Ends,
     Matrix,
+    ends_of_part,
+    ends_of_terms,
     ends_type,
     many_registers,
+    part_of,
 )
 from nbfc.kernels.vectors import INT, LINE, MOST_VECTORS, WIDEST
 
@@ -195,19 +198,14 @@ def multiply_at(A, B, Y, M, n, K, few, ends):
         step = depth if copy_A or copy_B or read_B or late else K
         for k in range(0, K, step):
             terms = min(step, K - k)
-            start = ends.start if k == 0 else OLD
-            finish = ends.finish if k + terms == K else STORE
-            a, group = Matrix(A.address + (i * A.row + k * A.column) * size, A.row, A.column), LINE // size * A.row
+            a, group = part_of(A, i, k, size), LINE // size * A.row
             if copy_A:
                 a, group = copy_block(a, rows, terms, block, number), LINE // size * terms
-            b = Matrix(B.address + k * B.row * size, B.row, B.column)
-            y = Matrix(Y.address + i * Y.row * size, Y.row, 1)
-            some = Ends(start, ends.bias, finish, ends.mask + i * Y.row * size, ends.scale)
+            b, y = part_of(B, k, 0, size), part_of(Y, i, 0, size)
+            some = ends_of_part(ends_of_terms(ends, k, terms, K), Y, i, 0, size)
             j = multiply_wide(a, b, y, M, n, terms, some) if read_B and fits_wide(M) else 0
             if j < n:
-                shift = j * size
-                b, y = Matrix(b.address + shift, b.row, b.column), Matrix(y.address + shift, y.row, 1)
-                some = Ends(start, some.bias + shift, finish, some.mask + shift, some.scale)
+                b, y, some = part_of(b, 0, j, size), part_of(y, 0, j, size), ends_of_part(some, y, 0, j, size)
                 multiply_block(a, group, late, b, panel if copy_B else 0, y, rows, n - j, terms, some)
 
 

@@ -18,7 +18,7 @@ from nbfc.kernels.dense import share_of
 from nbfc.kernels.memory import address_of, lanes, size_of
 from nbfc.kernels.multiply import matrix
 from nbfc.kernels.panel import multiply_panel
-from nbfc.kernels.tile import BIAS, MATRIX, OLD, RELU, STORE, Ends, Matrix, ends_type
+from nbfc.kernels.tile import BIAS, MATRIX, RELU, STORE, Ends, Matrix, ends_of_part, ends_of_terms, ends_type, part_of
 from nbfc.kernels.vectors import MOST_VECTORS, WIDEST
 
 # Rows of a panel at a time: twice those of ``multiply``, as no copy of B's own lines comes into the cache beside them.
@@ -67,13 +67,9 @@ def multiply_panels(A, panels, Y, M, n, K, ends):
     size, width = size_of(ends.scale), MOST_VECTORS * lanes(ends.scale)
     for k in range(0, K, TERMS):
         terms = min(TERMS, K - k)
-        start = ends.start if k == 0 else OLD
-        finish = ends.finish if k + terms == K else STORE
-        a = Matrix(A.address + k * A.column * size, A.row, A.column)
+        a, some = part_of(A, 0, k, size), ends_of_terms(ends, k, terms, K)
         for j in range(0, n, width):
             columns = min(width, n - j)
             pitch = whole_vectors(columns, ends.scale)
             b = Matrix(panels + (j * K + k * pitch) * size, pitch, 1)
-            y, shift = Matrix(Y.address + j * size, Y.row, 1), j * size
-            some = Ends(start, ends.bias + shift, finish, ends.mask + shift, ends.scale)
-            multiply_panel(a, b, y, M, columns, terms, some)
+            multiply_panel(a, b, part_of(Y, 0, j, size), M, columns, terms, ends_of_part(some, Y, 0, j, size))

@@ -10,18 +10,18 @@ from nbfc.kernels.tile import (
     LOW,
     MATRIX,
     MIDDLE,
-    OLD,
     RIGHT,
     ROW,
     ROWS_ASKED,
-    STORE,
     TALL,
     TURNED,
-    Ends,
     Matrix,
+    ends_of_part,
+    ends_of_terms,
     ends_type,
     make_tile,
     many_registers,
+    part_of,
     tile_rows,
 )
 from nbfc.kernels.vectors import LINE, MOST_VECTORS
@@ -99,10 +99,8 @@ def multiply_before_turned(A, B, Y, M, columns, K, ends, following, rows):
     i = M - asking * step
     multiply_panel(A, B, Y, i, columns, K, ends)
     for row in range(0, asking * ROWS_ASKED, ROWS_ASKED):
-        a, y = Matrix(A.address + i * A.row * size, A.row, A.column), Matrix(Y.address + i * Y.row * size, Y.row, 1)
-        asked = Matrix(following.address + row * following.row * size, following.row, 1)
-        some = Ends(ends.start, ends.bias, ends.finish, ends.mask + i * Y.row * size, ends.scale)
-        before_turned(TALL, MOST_VECTORS, a, B, y, step, columns, K, some, asked)
+        a, y, some = part_of(A, i, 0, size), part_of(Y, i, 0, size), ends_of_part(ends, Y, i, 0, size)
+        before_turned(TALL, MOST_VECTORS, a, B, y, step, columns, K, some, part_of(following, row, 0, size))
         i += step
 
 
@@ -133,9 +131,7 @@ def go_down(tile, vectors, A, B, Y, M, columns, K, ends):
     """
     size, rows = size_of(ends.scale), tile_rows(vectors)
     for i in range(0, M, rows):
-        a = Matrix(A.address + i * A.row * size, A.row, A.column)
-        y = Matrix(Y.address + i * Y.row * size, Y.row, 1)
-        some = Ends(ends.start, ends.bias, ends.finish, ends.mask + i * Y.row * size, ends.scale)
+        a, y, some = part_of(A, i, 0, size), part_of(Y, i, 0, size), ends_of_part(ends, Y, i, 0, size)
         if 4 * (M - i) > 3 * rows:
             tile(TALL, vectors, a, B, y, M - i, columns, K, some)
         elif 2 * (M - i) > rows:
@@ -154,9 +150,8 @@ def multiply_row(A, B, Y, n, K, ends):
     size, width = size_of(ends.scale), lanes(ends.scale)
     j = 0
     while j < n:
-        shift, left = j * size, n - j
-        b, y = Matrix(B.address + shift, B.row, 1), Matrix(Y.address + shift, Y.row, 1)
-        some = Ends(ends.start, ends.bias + shift, ends.finish, ends.mask + shift, ends.scale)
+        left = n - j
+        b, y, some = part_of(B, 0, j, size), part_of(Y, 0, j, size), ends_of_part(ends, Y, 0, j, size)
         if many_registers() and left >= 16 * width:  # B's rows are then read in longer runs
             full(ROW, 16, A, b, y, 1, left, K, some)
             j += 16 * width
@@ -190,9 +185,8 @@ def multiply_wide(A, B, Y, M, n, K, ends):
     size, width = size_of(ends.scale), lanes(ends.scale)
     j = 0
     while True:
-        shift, whole, vectors = j * size, (n - j) // width, vectors_of(n - j, ends.scale)
-        b, y = Matrix(B.address + shift, B.row, 1), Matrix(Y.address + shift, Y.row, 1)
-        some = Ends(ends.start, ends.bias + shift, ends.finish, ends.mask + shift, ends.scale)
+        whole, vectors = (n - j) // width, vectors_of(n - j, ends.scale)
+        b, y, some = part_of(B, 0, j, size), part_of(Y, 0, j, size), ends_of_part(ends, Y, 0, j, size)
         if whole >= 8 and vectors != 9 and tile_rows(8) >= M:
             full(TALL, 8, A, b, y, M, 8 * width, K, some)
             j += 8 * width
@@ -220,20 +214,18 @@ def multiply_long_row(A, B, Y, n, K, ends):
     if not is_far(B, size):
         multiply_row(A, B, Y, n, K, ends)
         return
-    waiting = stack_bytes(WAITING)
+    sums = Matrix(stack_bytes(WAITING), 0, 1)
     for j in range(0, n, WAITING // size):
-        columns, shift, k = min(WAITING // size, n - j), j * size, 0
+        columns, k = min(WAITING // size, n - j), 0
         while k < K:  # a loop over a range with a step that is no constant would begin with a division
             terms = min(SIDE_BY_SIDE_FOR_ONE, K - k)
-            start, finish = ends.start if k == 0 else OLD, ends.finish if k + terms == K else STORE
-            a = Matrix(A.address + k * A.column * size, 0, A.column)
-            b = Matrix(B.address + k * B.row * size + shift, B.row, 1)
-            some = Ends(start, ends.bias + shift, finish, ends.mask + shift, ends.scale)
-            multiply_row(a, b, Matrix(waiting, 0, 1), columns, terms, some)
+            some = ends_of_part(ends_of_terms(ends, k, terms, K), Y, 0, j, size)
+            multiply_row(part_of(A, 0, k, size), part_of(B, k, j, size), sums, columns, terms, some)
             k += terms
-        sums, y = vector_of(waiting, columns, ends.scale), vector_of(Y.address + shift, columns, ends.scale)
+        source = vector_of(sums.address, columns, ends.scale)
+        target = vector_of(part_of(Y, 0, j, size).address, columns, ends.scale)
         for column in range(columns):
-            y[column] = sums[column]
+            target[column] = source[column]
 
 
 @inlined
@@ -259,9 +251,7 @@ def multiply_columns(A, B, Y, M, columns, K, ends):
 def go_down_columns(most, long, j, A, B, Y, M, columns, K, ends):
     """Go over the rows of A and Y by the tile of ``dot`` for so many columns, from j on, and for `long` rows."""
     size, rows = size_of(ends.scale), dot_rows(most, long)
-    b = Matrix(B.address + j * B.column * size, 1, B.column)
+    b = part_of(B, 0, j, size)
     for i in range(0, M, rows):
-        shift = (i * Y.row + j) * size
-        a, y = Matrix(A.address + i * A.row * size, A.row, 1), Matrix(Y.address + shift, Y.row, 1)
-        some = Ends(ends.start, ends.bias + j * size, ends.finish, ends.mask + shift, ends.scale)
+        a, y, some = part_of(A, i, 0, size), part_of(Y, i, j, size), ends_of_part(ends, Y, i, j, size)
         dot(most, long, a, b, y, M - i, columns - j, K, some)

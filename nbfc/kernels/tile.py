@@ -37,6 +37,7 @@ import numpy as np
 from numba import typeof, types
 from numba.extending import intrinsic, register_jitable
 
+from nbfc.kernels._jit import inlined
 from nbfc.kernels.vectors import INT, LINE, MOST_VECTORS, Vectors, target, write_prefetch
 
 ZERO, BIAS, OLD, ASK = range(4)
@@ -63,6 +64,25 @@ class Ends(NamedTuple):
     finish: int
     mask: int
     scale: float
+
+
+@inlined
+def part_of(matrix, i, j, size):
+    """Return the part of a matrix that begins with row i and column j."""
+    return Matrix(matrix.address + (i * matrix.row + j * matrix.column) * size, matrix.row, matrix.column)
+
+
+@inlined
+def ends_of_part(ends, C, i, j, size):
+    """Return the ends of sums for the part of C that begins with row i and column j."""
+    return Ends(ends.start, ends.bias + j * size, ends.finish, ends.mask + (i * C.row + j) * size, ends.scale)
+
+
+@inlined
+def ends_of_terms(ends, k, terms, K):
+    """Return the ends of sums of K terms for so many of them, from the k-th on: C holds the sums in between."""
+    start, finish = ends.start if k == 0 else OLD, ends.finish if k + terms == K else STORE
+    return Ends(start, ends.bias, finish, ends.mask, ends.scale)
 
 
 MATRIX = typeof(Matrix(0, 0, 0))
