@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from nbfc.kernels.dense import share_of
-from nbfc.kernels.turns import begin_turns, next_block, number_of_blocks
+from nbfc.kernels.turns import begin_turns, blocks_in_turn, number_of_blocks
 
 
 @numba.njit
@@ -16,13 +16,7 @@ def start(shares):
 @numba.njit
 def take_all(phase, blocks, share, shares):
     """Return the blocks that a share takes, in order, if nobody else takes any."""
-    taken = []
-    for turn in range(blocks + 1):
-        block = next_block(phase, turn, blocks, share, shares)
-        if block == blocks:
-            break
-        taken.append(block)
-    return taken
+    return list(blocks_in_turn(phase, blocks, share, shares))
 
 
 @numba.njit(parallel=True)
@@ -35,10 +29,7 @@ def take_together(phases, blocks, shares):
         for phase in range(phases):
             if phase > 0:
                 missing[share] += blocks - times[phase - 1].sum()
-            for turn in range(blocks + 1):
-                block = next_block(phase, turn, blocks, share, shares)
-                if block == blocks:
-                    break
+            for block in blocks_in_turn(phase, blocks, share, shares):
                 times[phase, share, block] += 1
     return times.sum(axis=1), missing.sum()
 

@@ -9,7 +9,7 @@ from nbfc.kernels.few_samples import shares_weights
 from nbfc.kernels.layers import BIAS_AT, DENSE, INTEGERS, KIND, N_OUT, SIZE, TABLE, W_ROWS, WEIGHTS_AT, bias, weights
 from nbfc.kernels.memory import address_of
 from nbfc.kernels.regularization import TOGETHER, blocks_of_update, finish, phase_of_update
-from nbfc.kernels.turns import next_block, number_of_blocks
+from nbfc.kernels.turns import blocks_in_turn, number_of_blocks
 from nbfc.kernels.updates import RULE
 from nbfc.kernels.whole_rows import GAINS, go_in_room
 from nbfc.kernels.workspace import (
@@ -63,10 +63,7 @@ def pass_of_parameters(X, order, layers, parameters, state, work, rule, phase, s
         for layer in range(layers.shape[0]):
             of_share += blocks_of_share(layers, layer, N, shares)
         blocks = of_share * shares
-    for turn in range(blocks + 1):
-        block = next_block(AFTER_ROWS + phase, turn, blocks, share, shares)
-        if block == blocks:
-            break
+    for block in blocks_in_turn(AFTER_ROWS + phase, blocks, share, shares):
         overflow = parameters.dtype.type(0)
         if phase > 0:
             overflow += phase_of_update(layers, parameters, state, rule, phase, block, blocks, work[-1])

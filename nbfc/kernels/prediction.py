@@ -29,7 +29,7 @@ from nbfc.kernels.multiply import LARGE_B_FOR_FEW, NARROW, is_large, multiply_ve
 from nbfc.kernels.packed import copy_panels, multiply_panels_bias, size_of_panels
 from nbfc.kernels.tile import BIAS, STORE, Ends, Matrix
 from nbfc.kernels.tile import RELU as CUT
-from nbfc.kernels.turns import begin_turns, next_block, number_of_blocks
+from nbfc.kernels.turns import begin_turns, blocks_in_turn, number_of_blocks
 from nbfc.kernels.whole_rows import FORWARD, go
 from nbfc.kernels.workspace import ROWS
 
@@ -71,10 +71,7 @@ def predict_share(X, layers, parameters, work, Y, share, shares):
     if shares > 1 and shares_columns(N, parameters.shape[0]):
         for layer in range(layers.shape[0]):
             blocks = 1 if is_small(layers, layer, N, N_OUT) else shares
-            for turn in range(blocks + 1):
-                block = next_block(layer, turn, blocks, share, shares)
-                if block == blocks:
-                    break
+            for block in blocks_in_turn(layer, blocks, share, shares):
                 predict_columns(X, layers, parameters, work[0], Y, layer, block, blocks)
     elif N == 1:
         number, half = work.dtype.type(1), work.shape[1] // 2
@@ -82,10 +79,7 @@ def predict_share(X, layers, parameters, work, Y, share, shares):
         predict_row(layers, address_of(parameters), x, buffers, half, y, number)
     else:
         blocks = shares if size_of_all_panels(N, layers, Y.itemsize) > 0 else 0
-        for turn in range(blocks + 1):
-            block = next_block(COPY, turn, blocks, share, shares)
-            if block == blocks:
-                break
+        for block in blocks_in_turn(COPY, blocks, share, shares):
             copy_all_panels(N, layers, parameters, work, block, blocks)
         predict_rows(X, layers, parameters, work, Y, share, shares)
 
@@ -100,10 +94,7 @@ def predict_rows(X, layers, parameters, work, Y, share, shares):
     here, there = work[share, :size], work[share, size : 2 * size]
     panels = size_of_all_panels(N, layers, Y.itemsize)
     blocks = number_of_blocks(N, ROWS_OF_PACKED if panels > 0 else ROWS, shares)
-    for turn in range(blocks + 1):
-        block = next_block(BY_ROWS, turn, blocks, share, shares)
-        if block == blocks:
-            break
+    for block in blocks_in_turn(BY_ROWS, blocks, share, shares):
         r, s = share_of(N, block, blocks, ROWS_TOGETHER)
         source = X[r:s]
         for layer in range(last + 1):

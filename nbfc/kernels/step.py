@@ -42,7 +42,7 @@ from nbfc.kernels.memory import read, stack_bytes, write
 from nbfc.kernels.parameters import bias_gradient, pass_of_parameters, weight_gradient
 from nbfc.kernels.regularization import phases_of_parameters
 from nbfc.kernels.rows import batch_and_network, forward_and_back
-from nbfc.kernels.turns import begin_turns, next_block, number_of_blocks
+from nbfc.kernels.turns import begin_turns, blocks_in_turn, number_of_blocks
 from nbfc.kernels.updates import CLIP, CODE, KEEP, NUMBER, RULE, STEP, update
 from nbfc.kernels.workspace import (
     ROWS,
@@ -115,10 +115,7 @@ def pass_of_rows(X, order, goal, layers, parameters, work, phase, share, shares)
     else:
         blocks = number_of_blocks(N, ROWS, shares)
     here = room(layers, work, N, place)
-    for turn in range(blocks + 1):
-        block = next_block(phase, turn, blocks, share, shares)
-        if block == blocks:
-            break
+    for block in blocks_in_turn(phase, blocks, share, shares):
         if few:
             phase_of_weights(X, order, goal, layers, parameters, here, phase, block, blocks)
             continue

@@ -118,29 +118,44 @@ def number_of_blocks(length, most, shares):
 
 
 @kernel
-def next_block(phase, turn, blocks, share, shares):
-    """Return a block of a phase that nobody has taken yet; `blocks` if there is none, when all are finished.
+def blocks_in_turn(phase, blocks, share, shares):
+    """Yield blocks of a phase that nobody has taken yet; end when all are finished. One thread takes all in order.
 
-    `turn` is how many this thread has taken: it has finished them when it asks for the next one. One thread alone takes
-    all in order, and counts nothing.
+    A loop over these must not be left before its end: others wait for what this thread has taken.
     """
-    if shares == 1 or blocks == 0:
-        return turn
+    alone, taken = shares == 1, 0
+    block = 0 if alone else take_block(phase, blocks, share, shares)
+    while block < blocks:
+        yield block
+        taken += 1
+        block = taken if alone else take_block(phase, blocks, share, shares)
+    if not alone and blocks > 0:
+        wait_for_all(phase, taken, blocks)
+
+
+@kernel
+def take_block(phase, blocks, share, shares):
+    """Return a block that nobody has taken yet, one of this share first; `blocks` if there is none."""
     for k in range(shares):
         owner = (share + k) % shares
         start, stop = first_of(blocks, owner, shares), first_of(blocks, owner + 1, shares)
         taken = count(1 + owner, phase, 1, stop - start)
         if taken < stop - start:
             return start + taken
-    if turn > 0:
-        count(FINISHED, phase, turn, blocks)
+    return blocks
+
+
+@kernel
+def wait_for_all(phase, taken, blocks):
+    """Tell that this thread has finished so many blocks, and wait until all are."""
+    if taken > 0:
+        count(FINISHED, phase, taken, blocks)
     looks = 0
     while look(FINISHED) < phase * PHASE + blocks:
         looks += 1
         rest()
         if looks > PATIENCE:
             give_way()
-    return blocks
 
 
 @inlined
