@@ -58,8 +58,11 @@ def numbers(name: str, array: Any) -> Array:
     try:
         result = np.asarray(array)
         if result.dtype.kind == "O" and result.ndim > 0:
+            for value in result.flat:
+                if value is None or isinstance(value, str | bytes):  # of which NumPy would make numbers
+                    raise TypeError(f"one of its entries is {value!r}")
             result = result.astype(np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise TypeError(f"{name} is no array of real numbers: {error}.") from None
     if result.dtype.kind not in "biuf":
         raise TypeError(f"{name} has dtype {result.dtype}: expected real numbers (floats, integers or booleans).")

@@ -45,6 +45,8 @@ def fit_lbfgs(
     tol : float ≥ 0
         It stops where no entry of the gradient is larger, or where the loss falls by no more than rounding.
 
+    Ctrl-C raises KeyboardInterrupt, and leaves the parameters of the last iteration that was finished.
+
     Returns
     -------
     scipy.optimize.OptimizeResult
@@ -90,7 +92,15 @@ def minimized(
         value, gradient = net._loss_and_gradient(X, y, weights, loss)
         return value / divisor + l2 / 2 * float(is_weight @ theta**2), gradient + l2 * is_weight * theta
 
-    start = net.parameters.astype(np.float64)
-    result = minimize(value_and_gradient, start, method="L-BFGS-B", jac=True, options=options)
-    net.parameters = result.x
+    reached = start = net.parameters.astype(np.float64)
+
+    def keep(theta: Array) -> None:
+        nonlocal reached
+        reached = theta.copy()
+
+    try:
+        result = minimize(value_and_gradient, start, method="L-BFGS-B", jac=True, callback=keep, options=options)
+        reached = result.x
+    finally:  # in between the network has what a line search tries
+        net.parameters = reached
     return result

@@ -122,26 +122,32 @@ class Trainer:
         self._regularization.enter(self._rule)
         if noise_multiplier > 0 and (self._rule[CLIP_NORM] or self._rule[MAX_NORM]):
             raise ValueError("noise_multiplier comes with clip_norm or max_norm: expected it without, as in DP-SGD.")
-        self._ask()
+        self._prepare()
         if self._layers[:, DROPOUT].any():
             self._rule[SEED] = self._rng.integers(1, 2**53)
         self._state = _arrays.aligned_zeros((rows_of_state(self._rule), net.parameters.size), net.dtype)
-        self._work, self._samples = net._workspace(self._layers_of_loss, 1), 1
 
-    def _ask(self) -> None:
-        """Make the table of layers with the dropout, and ask for what steps need, in this process."""
+    def _prepare(self) -> None:
+        """Make the table of layers with the dropout, and the memory; ask for what steps need, in this process."""
         self._layers = self._regularization.table(self._net._layers)
         self._layers_of_loss = self._layers[: len(self._net._layers_for(self._loss))]
         ask_for_rule(self._rule, self._net.dtype)
         ask_for_dropout(self._layers, self._net.dtype)
+        self._work, self._samples = self._net._workspace(self._layers_of_loss, 1), 1
+
+    _MADE_ANEW = ("_layers", "_layers_of_loss", "_work", "_samples")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("_layers", "_layers_of_loss")}
+        return {name: value for name, value in vars(self).items() if name not in self._MADE_ANEW}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore what only this process knows: the codes of users' functions, and addresses."""
+        """Restore what only this process knows, such as the codes of users' functions, and what steps write into.
+
+        Arrays may come read-only, as from a file that joblib shares among processes.
+        """
         vars(self).update(state)
-        self._ask()
+        self._rule, self._state = self._rule.copy(), _arrays.aligned_copy(self._state)
+        self._prepare()
 
     net = property(attrgetter("_net"), doc="The network that steps update.")
     loss = property(attrgetter("_loss"), doc="The loss.")

@@ -83,6 +83,19 @@ def test_wrong_values_are_refused_in_compiled_code(call, message):
         call()
 
 
+def test_a_policy_with_parameters_of_another_dtype_is_refused():
+    """Where its layers need what is compiled for the network's dtype alone."""
+
+    @njit
+    def square(z):
+        return z * z, 2 * z
+
+    policy = nbfc.MLP([3, 4, 2], square, dtype="float64", seed=0).freeze()
+    other = jit.Policy(policy.layers, policy.parameters.astype(np.float32), policy.mean, policy.deviation)
+    with pytest.raises(ValueError, match="activations have no such code for float32: expected layers and parameters"):
+        jit.predict(other, np.ones(3))
+
+
 @njit
 def change(policy):
     policy.layers[0, 0] = 7

@@ -310,6 +310,9 @@ def test_scaling_keeps_the_digits_that_float32_has_not(start):
         (lambda: nbfc.MLP([1, 2]).predict(np.ma.masked_array([[1.0]], [[True]])), TypeError, "X has masked entries"),
         (lambda: nbfc.MLP([1, 2]).predict([[1.0], [1.0, 2.0]]), TypeError, "X is no array of real numbers: "),
         (lambda: nbfc.MLP([1, 2]).predict(np.array([["a"]], object)), TypeError, "X is no array of real numbers: "),
+        (lambda: nbfc.MLP([1, 2]).predict(np.array([["1"]], object)), TypeError, "one of its entries is '1'"),
+        (lambda: nbfc.MLP([1, 2]).predict(np.array([[None]], object)), TypeError, "one of its entries is None"),
+        (lambda: nbfc.MLP([1, 2]).predict([[10**400]]), TypeError, "X is no array of real numbers: int too large"),
         (
             lambda: nbfc.MLP([1, 2]).standardize_inputs([[1e300], [-1e300]]),
             ValueError,

@@ -1,6 +1,7 @@
 """The loop: batches, one step against the oracle, fits, and divergence."""
 
 import copy
+import pickle
 import time
 from functools import partial
 
@@ -332,6 +333,21 @@ def test_a_batch_in_parts_has_the_gradient_of_its_samples(widths, count, rng):
     other = nbfc.Trainer(copy.deepcopy(net), "mse", "sgd")
     assert whole.step(X[shuffled], y[shuffled]) == other._step(X, y[shuffled], NO_WEIGHTS[net.dtype], shuffled)
     assert whole.net.parameters.tobytes() == other.net.parameters.tobytes()
+
+
+@pytest.mark.parametrize("count", [3, 500])
+def test_a_trainer_goes_on_from_memory_that_is_read_only(count, rng):
+    """As joblib hands large arrays to other processes."""
+    trainer = nbfc.Trainer(nbfc.MLP([4, 9, 3], seed=1), "mse", "adam")
+    X, y = rng.standard_normal((count, 4)), rng.standard_normal((count, 3))
+    trainer.step(X, y)
+    buffers = []
+    data = pickle.dumps(trainer, protocol=5, buffer_callback=buffers.append)
+    assert len(buffers) > 2
+    other = pickle.loads(data, buffers=[bytes(buffer) for buffer in buffers])
+    assert other.step(X, y) == trainer.step(X, y)
+    assert np.array_equal(other.net.parameters, trainer.net.parameters)
+    assert other.steps == 2
 
 
 def test_a_step_on_parts_that_overflows_is_undone(rng):

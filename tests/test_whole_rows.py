@@ -236,6 +236,25 @@ def test_lbfgs_minimises_with_a_penalty_for_weights_alone(l2, rng):
     assert result.fun < 0.9 * start
 
 
+def test_lbfgs_that_is_interrupted_leaves_the_last_iteration(rng, monkeypatch):
+    X, y = rng.standard_normal((60, 4)), rng.integers(0, 3, 60)
+    reached, interrupted = network([4, 8, 3]), network([4, 8, 3])
+    nbfc.fit_lbfgs(reached, X, y, loss="cross_entropy", max_iter=3)
+    evaluate, tried = interrupted._loss_and_gradient, []
+
+    def evaluate_until_done(*args):
+        tried.append(interrupted.parameters.copy())
+        if any(np.array_equal(parameters, reached.parameters) for parameters in tried[:-1]):
+            raise KeyboardInterrupt
+        return evaluate(*args)
+
+    monkeypatch.setattr(interrupted, "_loss_and_gradient", evaluate_until_done)
+    with pytest.raises(KeyboardInterrupt):
+        nbfc.fit_lbfgs(interrupted, X, y, loss="cross_entropy")
+    assert not np.array_equal(tried[-1], reached.parameters)
+    assert np.array_equal(interrupted.parameters, reached.parameters)
+
+
 def test_the_shell_prints_a_softmax_as_it_is(rng, tmp_path, python):
     net, X = network([4, 8, 3], "relu", "softmax"), rng.standard_normal((5, 4))
     net.class_names = ["a", "b", "c"]

@@ -84,8 +84,7 @@ def real_of(policy: Any) -> Any:
             return parameters.dtype
     raise TypingError(
         f"nbfc.jit: policy is {policy}: expected what net.freeze() returns (of a state: state.policy), or a Policy of "
-        "such a one's own read-only layers (copies are writable: copy.deepcopy, pickle) and contiguous arrays like its "
-        "others."
+        "such a one's own read-only layers (a copy of this array is writable) and contiguous arrays like its others."
     )
 
 

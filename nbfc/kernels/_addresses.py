@@ -25,6 +25,7 @@ from nbfc.kernels._compiling import Jobs
 
 REALS = (types.float32, types.float64)
 SLOTS = 256  # of a `Table`
+_UNKNOWN = "nbfc: {} have no such code for {}: expected layers and parameters of one network and dtype, made here"
 
 
 class ByAddress:
@@ -167,7 +168,7 @@ class Table:
                 table = global_of(builder, f"nbfc.{name}.{real}", ir.ArrayType(ir.IntType(64), SLOTS))
                 address = builder.load(builder.gep(table, [code.type(0), code], inbounds=True))
                 with builder.if_then(builder.icmp_unsigned("==", address, address.type(0)), likely=False):
-                    context.call_conv.return_user_exc(builder, SystemError, (f"nbfc: unknown code in {name}",))
+                    context.call_conv.return_user_exc(builder, ValueError, (_UNKNOWN.format(name, real),))
                 return _write_call(context, builder, address, called, values)
 
             return called.return_type(types.StarArgTuple((types.intp, *called.args))), codegen

@@ -57,9 +57,9 @@ def whole_vectors(count, number):
 
 @kernel
 def copy_columns(B, K, n, panel, pitch, number):
-    """Copy n ≤ lanes columns of B to `panel`, each as a row, `pitch` entries apart; return where they lie.
+    """Copy n columns of B to `panel`, each as a row, `pitch` entries apart; return where they lie.
 
-    B's columns are neighbours. `lanes` rows of it are written.
+    B's columns are neighbours. Rows are written for as many columns as whole vectors have, each in whole vectors.
     """
     size, step, copy = size_of(number), lanes(number), Matrix(panel, pitch, 1)
     for k in range(0, K, step):
@@ -91,27 +91,31 @@ def copy_block(A, M, K, copy, number):
     return Matrix(copy, K, 1)
 
 
-@intrinsic
-def copy_row(typingctx, source, target, columns, number):
-    """Copy as many neighbouring entries as a tile has columns, or fewer, and zeros in the place of the rest."""
+def make_copy(vectors):
+    """Return a copy of neighbouring entries for compiled code: of so many vectors, with zeros where fewer are there.
 
-    def codegen(context, builder, signature, args):
-        source, target, columns, _ = args
-        vector = Vectors(context, builder, args[-1].type)
-        copy_vectors(vector, source, target, columns, MOST_VECTORS * vector.lanes)
-        return context.get_dummy_value()
+    `vectors` tells their number for the CPU's `Vectors`. All are written: some CPUs take long to store under a mask.
+    """
 
-    return types.void(types.intp, types.intp, types.intp, number), codegen
+    @intrinsic
+    def copy(typingctx, source, target, count, number):
+        def codegen(context, builder, signature, args):
+            vector = Vectors(context, builder, args[-1].type)
+
+            def body(masks):
+                for v, mask in enumerate(masks):
+                    vector.store(vector.load(args[0], v, mask), args[1], v)
+
+            vector.with_masks(args[2], vectors(vector), body, only_last=False)
+            return context.get_dummy_value()
+
+        return types.void(types.intp, types.intp, types.intp, number), codegen
+
+    return copy
 
 
-def copy_vectors(vector, source, target, count, most):
-    """Write a copy of up to `most` neighbouring entries. All are written: some CPUs take long to store under a mask."""
-
-    def body(masks):
-        for v, mask in enumerate(masks):
-            vector.store(vector.load(source, v, mask), target, v)
-
-    vector.with_masks(count, most // vector.lanes, body, only_last=False)
+copy_row = make_copy(lambda vector: MOST_VECTORS)  # as many as a tile has columns
+copy_column = make_copy(lambda vector: LINE // vector.size // vector.lanes)  # a line of the cache
 
 
 @intrinsic
@@ -128,19 +132,6 @@ def refresh_vector(typingctx, source, target, count, number):
                 vector.store(value, target)
 
         vector.with_masks(count, 1, body, only_last=False)
-        return context.get_dummy_value()
-
-    return types.void(types.intp, types.intp, types.intp, number), codegen
-
-
-@intrinsic
-def copy_column(typingctx, source, target, rows, number):
-    """Copy the neighbouring entries that a line has, or fewer, and zeros in the place of the rest."""
-
-    def codegen(context, builder, signature, args):
-        source, target, rows, _ = args
-        vector = Vectors(context, builder, args[-1].type)
-        copy_vectors(vector, source, target, rows, LINE // vector.size)
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp, types.intp, number), codegen

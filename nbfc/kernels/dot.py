@@ -25,7 +25,7 @@ MOST_COLUMNS = 4
 LONG_ROWS = 4  # of one column: more come from memory more slowly (8 of 2048 × 2048: 1.1 times the time)
 
 
-def rows_of(context, columns, long):
+def rows_of_dot(context, columns, long):
     """Return how many rows a tile has, so that its sums leave some registers free; or fewer, if rows are `long`."""
     rows = target(context).rows // (1 if columns == 1 else 2)
     return min(rows, LONG_ROWS) if long else rows
@@ -36,7 +36,7 @@ def dot_rows(typingctx, columns, long):
     """Return the number of rows of such a tile, a constant."""
 
     def codegen(context, builder, signature, args):
-        return INT(rows_of(context, columns.literal_value, long.literal_value))
+        return INT(rows_of_dot(context, columns.literal_value, long.literal_value))
 
     return types.intp(columns, long), codegen
 
@@ -47,7 +47,7 @@ def dot(typingctx, columns, long, A, B, C, rows, columns_there, K, ends):
 
     def codegen(context, builder, signature, args):
         vector = Vectors(context, builder, context.get_value_type(ends.types[-1]))
-        most = rows_of(context, columns.literal_value, long.literal_value)
+        most = rows_of_dot(context, columns.literal_value, long.literal_value)
         write_dot(vector, most, columns.literal_value, args[2:])
         return context.get_dummy_value()
 

@@ -131,7 +131,7 @@ def phase_of_weights(X, order, goal, layers, parameters, room, phase, share, sha
         r, s = share_of(N, share, shares, 1)
         clip(rows[r:s], layers, room, r, goal.longest)
     elif task == BACK:
-        r, s, k0, k1 = part_of(layers, layer, N, N_IN, share, shares)
+        r, s, k0, k1 = rows_and_columns_of(layers, layer, N, N_IN, share, shares)
         back_layer(layers, parameters, room, layer, goal.key, r, s, N < FEW_ROWS, k0, k1)
         drop_back(layers, room, layer - 1, goal.key, r, r, s, k0, k1)
     elif task == ADD:
@@ -141,13 +141,13 @@ def phase_of_weights(X, order, goal, layers, parameters, room, phase, share, sha
     elif has_chains(layers, layer, N):
         make_chains(rows, layers, parameters, room, layer, share, shares)
     else:
-        r, s, j0, j1 = part_of(layers, layer, N, N_OUT, share, shares)
+        r, s, j0, j1 = rows_and_columns_of(layers, layer, N, N_OUT, share, shares)
         forward_layer(rows[r:s], layers, parameters, room, layer, r, s, j0, j1)
         drop(layers, room, layer, goal.key, r, r, s, j0, j1)
 
 
 @kernel
-def part_of(layers, layer, N, shared, share, shares):
+def rows_and_columns_of(layers, layer, N, shared, share, shares):
     """Return which rows and columns are a thread's: all N rows and some columns, or some rows and all columns."""
     if shares_rows(layers, layer, N, shared):
         r, s = share_of(N, share, shares, ROWS_TOGETHER)

@@ -31,8 +31,8 @@ class Policy(NamedTuple):
         What each layer is: see ``nbfc.kernels.layers``, where normalisation and softmax are layers of their own. The
         network has layers[0, 0] inputs and layers[-1, 1] outputs. Kernels trust it, so a writable one is not taken.
     parameters : (P,), float32 or float64
-        Every weight and bias, gain and shift. To call the network with others, make a policy of the same `layers` with
-        them.
+        Every weight and bias, gain and shift. To call the network with others, of the same dtype, make a policy of the
+        same `layers` with them.
     mean, deviation : float64 (n_in,) or (0,)
         What is subtracted from the inputs, and what these are then divided by. Empty where they are taken as they are.
     """

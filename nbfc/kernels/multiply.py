@@ -72,7 +72,7 @@ PAGE, MOST_PAGES = 4096, 256  # (columns whole pages apart begin in one set of a
 # columns with AVX2, or in float64 with AVX-512, 1.2 to 1.5 times; one row, though, would wait for each addition.)
 NARROW, VECTORS_TO_SUM, TERMS_TO_TURN, VECTORS_IF_FILLED = 8, 4, 4, 16
 
-BLOCK = 2**18  # bytes of a copy of A: with a panel less than the smallest stack a thread may have, 512 KiB
+BLOCK = 2**18  # bytes of a copy of A: with a panel less than the smallest stack that systems give a thread, 512 KiB
 BLOCK_WRITTEN = BLOCK + MOST_VECTORS * WIDEST
 assert ROWS_OF_BLOCK % SOME_ROWS == 0  # whole lines
 LONG_ROW = 2**10  # bytes: as much as the widest tile of one row

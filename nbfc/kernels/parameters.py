@@ -44,9 +44,10 @@ SUMS = 1024  # entries of the gradient that are added up at a time
 def pass_of_parameters(X, order, layers, parameters, state, work, rule, phase, share, shares):
     """Pass 2 for blocks of parameters in turns: ① or ② over the whole batch, and the update.
 
-    A block is some rows of a W. Each thread has its share of every W: nearly the one it has in ③ where samples are few,
-    so that W need not go from one thread's cache to another's. Where a parameter is no longer finite, the last entry of
-    `work` becomes NaN: that several threads write the same there does no harm; a sum over threads would need memory.
+    A block is some rows of a W; where parts' gradients are added, and in later phases, it is a share of all parameters.
+    Each thread has its share of every W: nearly the one it has in ③ where samples are few, so that W need not go from
+    one thread's cache to another's. Where a parameter is no longer finite, the last entry of `work` becomes NaN: that
+    several threads write the same there does no harm; a sum over threads would need memory.
     """
     N, P = batch_size(X, order), parameters.shape[0]
     parts = number_of_parts(layers, N)

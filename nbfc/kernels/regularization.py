@@ -99,7 +99,7 @@ def phases_of_parameters(rule):
 
 @kernel
 def blocks_of_update(rule, phase, shares):
-    """Return into how many shares a phase from 1 on is cut, which is one of the codes above: one or all, or 0."""
+    """Return into how many blocks a phase (SHORTEN, UPDATE or PROJECT) is cut: one for each share, one, or none."""
     if phase == PROJECT:
         return shares if projects(rule) else 0
     if shortens(rule):

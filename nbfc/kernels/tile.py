@@ -26,9 +26,9 @@ Contract. A tile of C, `rows` × `columns`, is held in vector registers while k 
   in another way has the same bits.
 
 A tile has one of four heights: `TALL`, whose rows follow the CPU that Numba compiles for and the vectors of a row, as
-the lanes of a vector follow the CPU; `MIDDLE` and `LOW`, three quarters and half of that; and `ROW`. Where there are
-fewer rows than a tile has, the last one is computed again in their place. The last vector of a row may be partly
-filled; in a ROW tile any may.
+the lanes of a vector follow the CPU; `MIDDLE` and `LOW`, three quarters and half of that, for up to `MOST_VECTORS`
+vectors (of two rows both leave one); and `ROW`. Where there are fewer rows than a tile has, the last one is computed
+again in their place. The last vector of a row may be partly filled; in a ROW tile any may.
 """
 
 from typing import NamedTuple
@@ -101,7 +101,7 @@ def rows_of(context, vectors):
 def rows_of_height(context, height, vectors):
     """Return the rows of a tile of that height."""
     tall = rows_of(context, vectors)
-    return {TALL: tall, MIDDLE: max(1, 3 * tall // 4), LOW: tall // 2, ROW: 1}[height]
+    return {TALL: tall, MIDDLE: 3 * tall // 4, LOW: tall // 2, ROW: 1}[height]
 
 
 @intrinsic(prefer_literal=True)
@@ -129,24 +129,18 @@ def make_tile(whole=False, part=1, ahead=None):
     of each of `ROWS_ASKED` rows of this: a panel that is to be turned round.
     """
 
-    def signature_and_code(height, vectors, ends, *following):
+    @intrinsic(prefer_literal=True)
+    def tile(typingctx, height, vectors, A, B, C, rows, columns, K, ends, *following):
         def codegen(context, builder, signature, args):
             count = rows_of_height(context, height.literal_value, vectors.literal_value)
             vector = Vectors(context, builder, context.get_value_type(ends.types[-1]), part)
             write_tile(vector, count, vectors.literal_value, whole, ahead, args[2:])
             return context.get_dummy_value()
 
-        return types.void(height, vectors, *[MATRIX] * 3, *[types.intp] * 3, ends, *following), codegen
+        more = types.StarArgTuple(following)
+        return types.void(height, vectors, *[MATRIX] * 3, *[types.intp] * 3, ends, more), codegen
 
-    @intrinsic(prefer_literal=True)
-    def tile(typingctx, height, vectors, A, B, C, rows, columns, K, ends):
-        return signature_and_code(height, vectors, ends)
-
-    @intrinsic(prefer_literal=True)
-    def tile_before(typingctx, height, vectors, A, B, C, rows, columns, K, ends, following):
-        return signature_and_code(height, vectors, ends, following)
-
-    return tile_before if ahead == TURNED else tile
+    return tile
 
 
 def fields(builder, value):
@@ -156,7 +150,7 @@ def fields(builder, value):
 
 def write_tile(vector, rows, vectors, whole, ahead, args):
     """Write a tile's instructions, for its largest number of rows and of vectors a row."""
-    A, B, C, actual_rows, columns, K, ends, *following = args
+    A, B, C, actual_rows, columns, K, ends, following = args
     builder = vector.builder
     a_address, a_row, a_column = fields(builder, A)
     b_address, b_row, _ = fields(builder, B)
@@ -203,7 +197,7 @@ def write_tile(vector, rows, vectors, whole, ahead, args):
             elif ahead == DOWN:
                 write_prefetch(builder, builder.add(a[0], builder.add(a_offset, INT(LINE))), to_write=0)
             elif ahead == TURNED:
-                first, next_row, _ = fields(builder, *following)
+                first, next_row, _ = fields(builder, builder.extract_value(following, 0))
                 asked = builder.add(first, vector.bytes(k))
                 for _ in range(ROWS_ASKED):
                     write_prefetch(builder, asked, to_write=0)

@@ -5,7 +5,7 @@ kinds. So a thread begins with the blocks of its own share, which its cache may 
 on with those of others' that are not begun. What a block is does not depend on who takes it, so neither do bits.
 
 A phase begins when the last one's blocks are all finished. To wait for that takes 0.05 to 0.2 µs on two cores, where a
-launch takes 1 to 4. It cannot last for ever: a thread waits for blocks alone that another one is at.
+launch takes 1 to 4. It does not last for ever: a thread waits for blocks alone that another one is at, and none raises.
 One that comes late, or never because another one goes over its share as well, is waited for by nobody.
 
 Counts stand at one place in the process, as one launch at a time may have threads (see `launch`): a line of the cache
@@ -26,7 +26,7 @@ from nbfc.kernels._addresses import global_of
 from nbfc.kernels._jit import MOST_THREADS, inlined, kernel
 from nbfc.kernels.vectors import INT
 
-MOST_SHARES, LINE = max(64, MOST_THREADS), 16  # counts, and integers in a line, at least
+MOST_SHARES, LINE = max(64, MOST_THREADS), 16  # shares that have counts (tests take some), and integers in a line
 COUNTS, GIVE_WAY = "nbfc.turns", "nbfc.give_way"  # for LLVM: the counts, and the system's call to let others run
 PHASE = 2**40  # more than the blocks of a phase
 PATIENCE = 1000  # looks at a count, some 30 µs, after which others may run on this core: those waited for, perhaps
@@ -121,10 +121,11 @@ def number_of_blocks(length, most, shares):
 def blocks_in_turn(phase, blocks, share, shares):
     """Yield blocks of a phase that nobody has taken yet; end when all are finished. One thread takes all in order.
 
-    A loop over these must not be left before its end: others wait for what this thread has taken.
+    A loop over these must neither be left before its end nor raise: others would wait for ever for what this thread
+    has taken.
     """
     alone, taken = shares == 1, 0
-    block = 0 if alone else take_block(phase, blocks, share, shares)
+    block = 0 if alone or blocks == 0 else take_block(phase, blocks, share, shares)
     while block < blocks:
         yield block
         taken += 1
