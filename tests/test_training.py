@@ -12,8 +12,8 @@ import samples
 
 import nbfc
 from nbfc import losses, metrics
-from nbfc.kernels import parameters, step, workspace
-from nbfc.kernels.dense import FEW_ROWS, MORE_ROWS, WHOLE
+from nbfc.kernels import frozen_training, parameters, step, workspace
+from nbfc.kernels.dense import FEW_ROWS, MORE_ROWS, WHOLE, share_of
 from nbfc.kernels.few_samples import shares_weights
 from nbfc.kernels.layers import N_OUT, W_ROWS, table
 from nbfc.kernels.regularization import TOGETHER
@@ -333,6 +333,27 @@ def test_a_batch_in_parts_has_the_gradient_of_its_samples(widths, count, rng):
     other = nbfc.Trainer(copy.deepcopy(net), "mse", "sgd")
     assert whole.step(X[shuffled], y[shuffled]) == other._step(X, y[shuffled], NO_WEIGHTS[net.dtype], shuffled)
     assert whole.net.parameters.tobytes() == other.net.parameters.tobytes()
+
+
+@pytest.mark.parametrize("widths", [(4, 9, 3), (30, 400, 200, 10), (9, 9000)])
+def test_parts_are_as_many_for_each_of_two_four_or_eight_threads(widths):
+    """And a state has memory for all batches up to the largest that was asked for."""
+    layers, seen = table(widths, [0] * (len(widths) - 1)), set()
+    for N in (*range(1, 2200), *range(2200, 9000, 97)):
+        parts, rows = workspace.number_of_parts(layers, N), workspace.rows_of_part(layers, N)
+        seen.add(parts)
+        if parts == 0:
+            assert rows == N
+            continue
+        assert parts in (2, 4) or parts % 8 == 0
+        lengths = [end - start for start, end in (share_of.py_func(N, part, parts, WHOLE) for part in range(parts))]
+        assert sum(lengths) == N
+        assert max(lengths) <= rows <= workspace.ROWS
+        assert min(lengths) >= (64 if N < 256 else 112)
+    assert seen >= ({0} if widths[-1] > 1000 else {0, 2, 4, 8, 16})
+    for most in (1, 300, 2048, 2049, 4100, 5000):
+        enough = frozen_training.size_for_batches(layers, most)
+        assert enough >= max(frozen_training.size_of_all(layers, N) for N in range(1, most + 1))
 
 
 @pytest.mark.parametrize("count", [3, 500])

@@ -16,7 +16,7 @@ from nbfc.kernels.dropout import drop, drop_back
 from nbfc.kernels.layers import DENSE, KIND, N_IN, N_OUT, SIZE, W_ROWS, bias, weights
 from nbfc.kernels.rows import activate_outputs, back_layer, forward_layer, gather, take_loss
 from nbfc.kernels.sample_norms import clip
-from nbfc.kernels.workspace import all_outputs, batch_size, gradients, inputs, outputs, rows_of_batch, rows_of_part
+from nbfc.kernels.workspace import all_outputs, batch_size, gradients, inputs, number_of_parts, outputs, rows_of_batch
 
 SMALL = 2**18  # products of numbers that one thread takes as soon as two; to fetch a weight counts for eight
 # Weights in a network, for each output of each sample: each thread had better read a part of them alone. The second
@@ -37,7 +37,7 @@ def shares_weights(layers, N):
     parts is never few (see ``workspace``).
     """
     if layers[-1, SIZE] > LARGE:
-        few = layers[-1, SIZE] > MANY_LARGE * N * all_outputs(layers) and rows_of_part(layers, N) == N
+        few = layers[-1, SIZE] > MANY_LARGE * N * all_outputs(layers) and number_of_parts(layers, N) == 0
     else:
         few = N < MORE_ROWS and layers[-1, SIZE] > MANY_WEIGHTS * N * all_outputs(layers)
     return few or N < FEW_ROWS

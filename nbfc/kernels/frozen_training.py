@@ -121,7 +121,9 @@ def size_for_batches(layers: Array, most: int) -> int:
 
     A smaller batch may need more: it may be one that is not cut into parts, as larger ones are (see ``workspace``).
     """
-    return max(int(size_of_all(layers, rows)) for rows in {*range(1, min(most, ROWS * PARTS)), most})
+    fullest = ROWS * PARTS  # beyond it, batches with the fullest parts are multiples of it
+    sizes = {*range(1, min(most, fullest)), *range(fullest, most, fullest), most}
+    return max(int(size_of_all(layers, rows)) for rows in sizes)
 
 
 @exported
