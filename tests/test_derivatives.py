@@ -101,8 +101,15 @@ def test_norms_of_float32_gradients_whose_squares_would_overflow(rng):
 
 # ---- steps on shortened gradients -----------------------------------------------------------------------------------
 
-# Pass 1 by columns of few rows and of more, by rows, and on parts of the batch.
-BATCHES = [([5, 40, 40, 3], 10), ([600, 70], 60), ([600, 40], 110), ([5, 300, 3], 50), ([5, 20, 3], 1000)]
+# Pass 1 by columns of few rows and of more, by rows, on what one thread takes alone, and on parts of the batch.
+BATCHES = [
+    ([5, 40, 40, 3], 10),
+    ([600, 70], 60),
+    ([600, 40], 110),
+    ([5, 300, 3], 50),
+    ([5, 20, 3], 1000),
+    ([5, 300, 3], 700),
+]
 
 
 @pytest.mark.parametrize(("widths", "N"), BATCHES)

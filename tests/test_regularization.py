@@ -11,7 +11,7 @@ import nbfc
 from nbfc import Regularization
 from nbfc.kernels.dense import FEW_ROWS
 
-SIZES = [7, 40, 700]  # by columns, in blocks of rows, in parts
+SIZES = [7, 40, 700, 2050]  # by columns, in blocks of rows, as one thread alone does, in parts
 ETA = 0.1
 
 

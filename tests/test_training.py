@@ -306,19 +306,23 @@ def test_few_rows_have_the_gradient_of_many_copies_of_them(width, N, activation,
 
 
 @pytest.mark.parametrize(
-    ("widths", "count"),
+    ("widths", "count", "parts"),
     [
-        *[(widths, count) for widths in ((4, 9, 3), (600, 3)) for count in (128, 129, 1000, 1025, 5000)],
-        ((20000, 27), 129),
+        *[((4, 9, 3), count, 0) for count in (128, 129, 1000, 1025, 5000)],
+        ((4, 9, 3), 30000, 120),
+        *[((600, 3), count, parts) for count, parts in ((128, 0), (129, 0), (1000, 8), (1025, 8), (5000, 24))],
+        *[((200, 90, 3), count, parts) for count, parts in ((128, 0), (255, 2), (256, 2), (511, 4), (2049, 16))],
+        *[((20000, 27), count, parts) for count, parts in ((127, 0), (128, 2), (129, 2), (257, 4))],
     ],
 )
-def test_a_batch_in_parts_has_the_gradient_of_its_samples(widths, count, rng):
+def test_a_batch_in_parts_has_the_gradient_of_its_samples(widths, count, parts, rng):
     """Its loss and gradient are the means of those of small batches, which stay whole; also in an order.
 
-    Of the wide one 129 samples would be few beside its weights, if they were not cut into parts.
+    Of the wide one 129 samples would be few beside its weights, if they were not cut into parts. Of the narrow one many
+    are so little work that one thread takes them all.
     """
     net = nbfc.MLP(widths, "tanh", dtype="float64", seed=1)
-    assert [workspace.rows_of_part(net._layers, n) < n for n in (100, 128, 129)] == [False, False, True]
+    assert [workspace.number_of_parts(net._layers, n) for n in (100, count)] == [0, parts]
     X, y = (rng.standard_normal((count, widths[end])) for end in (0, -1))
     loss, gradient = net.loss_and_gradient(X, y, "mse")
     total, sums = 0.0, np.zeros(net.parameters.size)
@@ -335,11 +339,11 @@ def test_a_batch_in_parts_has_the_gradient_of_its_samples(widths, count, rng):
     assert whole.net.parameters.tobytes() == other.net.parameters.tobytes()
 
 
-@pytest.mark.parametrize("widths", [(4, 9, 3), (30, 400, 200, 10), (9, 9000)])
+@pytest.mark.parametrize("widths", [(4, 9, 3), (300, 90, 7), (30, 400, 200, 10), (9, 9000)])
 def test_parts_are_as_many_for_each_of_two_four_or_eight_threads(widths):
     """And a state has memory for all batches up to the largest that was asked for."""
     layers, seen = table(widths, [0] * (len(widths) - 1)), set()
-    for N in (*range(1, 2200), *range(2200, 9000, 97)):
+    for N in (*range(1, 2200), *range(2200, 40000, 97)):
         parts, rows = workspace.number_of_parts(layers, N), workspace.rows_of_part(layers, N)
         seen.add(parts)
         if parts == 0:
@@ -349,8 +353,8 @@ def test_parts_are_as_many_for_each_of_two_four_or_eight_threads(widths):
         lengths = [end - start for start, end in (share_of.py_func(N, part, parts, WHOLE) for part in range(parts))]
         assert sum(lengths) == N
         assert max(lengths) <= rows <= workspace.ROWS
-        assert min(lengths) >= (64 if N < 256 else 112)
-    assert seen >= ({0} if widths[-1] > 1000 else {0, 2, 4, 8, 16})
+        assert min(lengths) >= workspace.PART - WHOLE
+    assert seen >= ({0, 120} if widths == (4, 9, 3) else {0, 2, 4, 8, 16, 120})
     for most in (1, 300, 2048, 2049, 4100, 5000):
         enough = frozen_training.size_for_batches(layers, most)
         assert enough >= max(frozen_training.size_of_all(layers, N) for N in range(1, most + 1))
@@ -371,8 +375,10 @@ def test_a_trainer_goes_on_from_memory_that_is_read_only(count, rng):
     assert other.steps == 2
 
 
-def test_a_step_on_parts_that_overflows_is_undone(rng):
-    net = nbfc.MLP([4, 9, 3], seed=1)
+@pytest.mark.parametrize("widths", [(4, 9, 3), (4, 500, 3)])
+def test_a_step_on_parts_that_overflows_is_undone(widths, rng):
+    net = nbfc.MLP(widths, seed=1)
+    assert (workspace.number_of_parts(net._layers, 500) > 0) == (500 in widths)
     before = net.parameters.copy()
     trainer = nbfc.Trainer(net, "mse", nbfc.SGD(3e38))
     X, y = rng.standard_normal((500, 4)), 1e3 * rng.standard_normal((500, 3))

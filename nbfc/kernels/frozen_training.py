@@ -119,7 +119,8 @@ def features(state: State) -> dict[str, Any]:
 def size_for_batches(layers: Array, most: int) -> int:
     """Return how many entries steps on batches of at most so many samples need.
 
-    A smaller batch may need more: it may be one that is not cut into parts, as larger ones are (see ``workspace``).
+    A smaller batch may need more: it may be one that is not cut into parts as larger ones are, or into fewer and larger
+    parts (see ``workspace``).
     """
     fullest = ROWS * PARTS  # beyond it, batches with the fullest parts are multiples of it
     sizes = {*range(1, min(most, fullest)), *range(fullest, most, fullest), most}

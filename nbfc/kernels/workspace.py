@@ -16,17 +16,17 @@ to normalise them.
 from numba.extending import register_jitable
 
 from nbfc._arrays import Array
-from nbfc.kernels._jit import inlined
+from nbfc.kernels._jit import SERIAL_BELOW, inlined
 from nbfc.kernels.dense import WHOLE
 from nbfc.kernels.layers import N_IN, N_OUT, OUTPUTS_AT, ROOM, SIZE
 from nbfc.kernels.memory import matrix_at, vector_at
 
 ROWS = 256  # rows that are taken through the network at a time: enough to make up for copying or reading weights
-# Parts of a batch have from so many rows (two parts from half of that) to `ROWS`, and are two, four, or a multiple of
-# so many: two, four or eight threads then have as many each. (819 rows in 7 parts: 1.14 times the time on two.)
-PART, PARTS = 128, 8
-# It is cut where all rows in a room have so many times the numbers of the parts' gradients. (Twice costs cores that are
-# far from each other up to 1.16 times the time, as they send more rows; once costs near ones up to 1.05.)
+# Parts of a batch have from so many rows to `ROWS`, and are two, four, or a multiple of so many: two, four or eight
+# threads then have as many each. (819 rows in 7 parts took two threads 1.14 times the time.)
+PART, PARTS = 64, 8
+# They are so many that all rows in a room have so many times the numbers of their gradients. (Twice costs cores that
+# are far from each other up to 1.16 times the time, as they send more rows; once costs near ones up to 1.05.)
 MANY_NUMBERS = 1.5
 
 
@@ -38,15 +38,17 @@ def batch_size(X, order):
 
 @register_jitable
 def number_of_parts(layers, N):
-    """Return how many parts a batch is cut into; 0 if it stays whole, as few rows do, or those of many parameters."""
-    if N <= PART:
+    """Return how many parts a batch is cut into; 0 if it stays whole.
+
+    That is where rows are few, or parameters many beside them, or both so few that one thread takes all.
+    """
+    if 6 * N * layers[-1, SIZE] < SERIAL_BELOW:  # as `MLP` counts operations
         return 0
-    parts = 2
-    while parts < PARTS and 2 * parts * PART <= N:
-        parts *= 2
-    if N > PARTS * ROWS:
-        parts = (N + PARTS * ROWS - 1) // (PARTS * ROWS) * PARTS
-    return parts if N * layers[-1, ROOM] > MANY_NUMBERS * parts * layers[-1, SIZE] else 0
+    parts = (N + PARTS * ROWS - 1) // (PARTS * ROWS) * PARTS
+    most = min(N / PART, N * layers[-1, ROOM] / (MANY_NUMBERS * layers[-1, SIZE]))
+    while parts > most:
+        parts //= 2
+    return parts if parts > 1 and parts * ROWS >= N else 0
 
 
 @register_jitable
