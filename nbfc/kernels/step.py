@@ -9,9 +9,10 @@ Rows of a batch are independent in the forward pass, in the loss and in ③; onl
 Where rows are few, also beside the weights, pass 1 takes them all through one layer before the next, and shares out
 weights instead (see ``few_samples``).
 
-Where parameters are few and rows are many, the batch is cut into parts instead. Pass 1 takes each part through ① and ②
-as well, in memory that the next part uses again, and what cores then have to send each other in pass 2 is no longer
-the rows but the parts' gradients. How a batch is cut depends on its size and on the network alone.
+Where parameters are few and rows are many, and both are work for several threads, the batch is cut into parts instead.
+Pass 1 takes each part through ① and ② as well, in memory that the next part uses again, and what cores then have to
+send each other in pass 2 is no longer the rows but the parts' gradients. How a batch is cut depends on its size and on
+the network alone.
 
 Threads take blocks of rows and of parameters, or parts, in turns, and go through all of both passes in one launch (see
 ``turns``).
