@@ -30,7 +30,9 @@ def fit_lbfgs(
 ) -> Any:
     """Train a network in place by L-BFGS (Liu and Nocedal, 1989): for few samples, and for the last digits of a loss.
 
-    A network of dtype float64 is best: in float32 its line searches soon see nothing but rounding.
+    A network of dtype float64 is best: in float32 its line searches soon see nothing but rounding. Ctrl-C raises
+    KeyboardInterrupt. That, or any other error on the way, leaves the parameters of the last iteration that was
+    finished.
 
     Parameters
     ----------
@@ -44,8 +46,6 @@ def fit_lbfgs(
         How many iterations at most.
     tol : float ≥ 0
         It stops where no entry of the gradient is larger, or where the loss falls by no more than rounding.
-
-    Ctrl-C raises KeyboardInterrupt, and leaves the parameters of the last iteration that was finished.
 
     Returns
     -------

@@ -146,7 +146,7 @@ class Trainer:
         Arrays may come read-only, as from a file that joblib shares among processes.
         """
         vars(self).update(state)
-        self._rule, self._state = self._rule.copy(), _arrays.aligned_copy(self._state)
+        self._rule, self._state = np.array(self._rule), _arrays.aligned_copy(self._state)
         self._prepare()
 
     net = property(attrgetter("_net"), doc="The network that steps update.")

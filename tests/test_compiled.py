@@ -419,10 +419,11 @@ def test_a_compiled_learning_rate_is_that_of_the_trainer(dtype, rng):
 
 
 @pytest.mark.parametrize(
-    ("widths", "most", "N"), [([4, 5, 2], 20, 20), ([8, 200, 200, 4], 1672, 1671), ([8, 40, 40, 4], 2049, 2048)]
+    ("widths", "most", "N"),
+    [([4, 5, 2], 20, 20), ([8, 200, 200, 4], 1672, 1671), ([8, 40, 40, 4], 2049, 2048), ([16, 24, 4], 4000, 3280)],
 )
 def test_steps_allocate_nothing_up_to_the_size_that_was_frozen(widths, most, N, rng, allocations):
-    """The last network's batch is cut into 16 parts at 2049 rows, and takes more memory at 2048, in 8 larger ones."""
+    """A batch of 2049 rows is cut into 16 parts, and takes more memory at 2048, in 8. One of 3280 stays whole at last."""
     trainer, X = nbfc.Trainer(samples.network(widths), "mse", "adam"), rng.standard_normal((N, widths[0]))
     state, T = trainer.freeze(most), X[:, : widths[-1]].copy()
     train(state, X, T, N, 1)

@@ -92,7 +92,7 @@ def test_a_policy_with_parameters_of_another_dtype_is_refused():
 
     policy = nbfc.MLP([3, 4, 2], square, dtype="float64", seed=0).freeze()
     other = jit.Policy(policy.layers, policy.parameters.astype(np.float32), policy.mean, policy.deviation)
-    with pytest.raises(ValueError, match="activations have no such code for float32: expected layers and parameters"):
+    with pytest.raises(ValueError, match="no such code in activations for float32: expected layers and parameters"):
         jit.predict(other, np.ones(3))
 
 

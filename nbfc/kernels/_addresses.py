@@ -25,7 +25,7 @@ from nbfc.kernels._compiling import Jobs
 
 REALS = (types.float32, types.float64)
 SLOTS = 256  # of a `Table`
-_UNKNOWN = "nbfc: {} have no such code for {}: expected layers and parameters of one network and dtype, made here"
+_UNKNOWN = "nbfc: no such code in {} for {}: expected layers and parameters of one network and dtype, made here"
 
 
 class ByAddress:

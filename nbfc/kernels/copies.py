@@ -92,7 +92,7 @@ def copy_block(A, M, K, copy, number):
 
 
 def make_copy(vectors):
-    """Return a copy of neighbouring entries for compiled code: of so many vectors, with zeros where fewer are there.
+    """Return what copies neighbouring entries in compiled code: so many vectors, with zeros for what is not there.
 
     `vectors` tells their number for the CPU's `Vectors`. All are written: some CPUs take long to store under a mask.
     """

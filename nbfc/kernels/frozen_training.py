@@ -4,6 +4,7 @@ Targets come as `labels`, int64, or as `targets`, rows of numbers; the other one
 are one row, what each sample's loss counts, or empty, at no address.
 """
 
+from bisect import bisect_left
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,7 +56,7 @@ from nbfc.kernels.passed import BLOCK, NETWORK, SAMPLES
 from nbfc.kernels.regularization import ask_for_rule, is_loaded
 from nbfc.kernels.step import train_step as train_step_of_network
 from nbfc.kernels.updates import LEARNING_RATE, LENGTH, SEED, STEP, rows_of_state
-from nbfc.kernels.workspace import PARTS, ROWS, size_of_work
+from nbfc.kernels.workspace import PARTS, ROWS, number_of_parts, size_of_work
 
 FLOAT64 = np.float64(0)
 take_step = kernel(train_step_of_network.py_func)  # on one thread: users' code has its own
@@ -119,11 +120,14 @@ def features(state: State) -> dict[str, Any]:
 def size_for_batches(layers: Array, most: int) -> int:
     """Return how many entries steps on batches of at most so many samples need.
 
-    A smaller batch may need more: it may be one that is not cut into parts as larger ones are, or into fewer and larger
-    parts (see ``workspace``).
+    A smaller batch may need more: it may be one that is not cut into parts as larger ones are, or is cut into fewer and
+    larger parts (see ``workspace``).
     """
-    fullest = ROWS * PARTS  # beyond it, batches with the fullest parts are multiples of it
+    fullest = ROWS * PARTS  # from each of its multiples to the next, batches are whole first, and then in as many parts
     sizes = {*range(1, min(most, fullest)), *range(fullest, most, fullest), most}
+    for start in range(fullest, most, fullest):
+        batches = range(start, min(most, start + fullest))
+        sizes.add(start + bisect_left(batches, 1, key=lambda rows: number_of_parts(layers, rows + 1)))
     return max(int(size_of_all(layers, rows)) for rows in sizes)
 
 

@@ -145,9 +145,9 @@ def multiply_mask(A, B, positive, few, Y):
 def multiply(A, B, Y, few, ends):
     """Y ← finish(s + A B) for A (M, K), B (K, n) and Y (M, n), with s and finish as ``tile`` has them.
 
-    A's and B's rows or columns are contiguous, and Y's rows are. Y is overwritten. The order of a sum depends on K and
-    n, so that a part of Y's rows has the bits it would have in the whole; with `few` (rows: all that there are) also on
-    whether B is a transpose, which is then read as it lies.
+    A's and B's rows or columns are contiguous, and Y's rows are. Y is overwritten. The order of a sum depends on K,
+    n and on whether A or B is a transpose, so that a part of Y's rows has the bits it would have in the whole; also on
+    `few` (rows: all that there are), with which a transposed B is read as it lies.
     """
     multiply_at(matrix(A), matrix(B), matrix(Y), A.shape[0], Y.shape[1], A.shape[1], few, ends)
 

@@ -26,7 +26,7 @@ from nbfc.kernels._addresses import global_of
 from nbfc.kernels._jit import MOST_THREADS, inlined, kernel
 from nbfc.kernels.vectors import INT
 
-MOST_SHARES, LINE = max(64, MOST_THREADS), 16  # shares that have counts (tests take some), and integers in a line
+MOST_SHARES, LINE = max(64, MOST_THREADS), 16  # shares (tests take more than threads), and integers in a line
 COUNTS, GIVE_WAY = "nbfc.turns", "nbfc.give_way"  # for LLVM: the counts, and the system's call to let others run
 PHASE = 2**40  # more than the blocks of a phase
 PATIENCE = 1000  # looks at a count, some 30 µs, after which others may run on this core: those waited for, perhaps

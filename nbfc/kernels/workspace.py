@@ -25,8 +25,9 @@ ROWS = 256  # rows that are taken through the network at a time: enough to make 
 # Parts of a batch have from so many rows to `ROWS`, and are two, four, or a multiple of so many: two, four or eight
 # threads then have as many each. (819 rows in 7 parts took two threads 1.14 times the time.)
 PART, PARTS = 64, 8
-# They are so many that all rows in a room have so many times the numbers of their gradients. (Twice costs cores that
-# are far from each other up to 1.16 times the time, as they send more rows; once costs near ones up to 1.05.)
+# They are at most so many that what all rows write to rooms is so many times as many numbers as their gradients have.
+# (Twice costs cores that are far from each other up to 1.16 times the time, as they send more rows; once costs near
+# ones up to 1.05.)
 MANY_NUMBERS = 1.5
 
 
@@ -40,7 +41,8 @@ def batch_size(X, order):
 def number_of_parts(layers, N):
     """Return how many parts a batch is cut into; 0 if it stays whole.
 
-    That is where rows are few, or parameters many beside them, or both so few that one thread takes all.
+    That is where rows are few, or parameters many beside them, or both so few that one thread takes all. (No part has
+    more than `ROWS`: of more than 2048 rows a batch may stay whole where one of 2048 is cut.)
     """
     if 6 * N * layers[-1, SIZE] < SERIAL_BELOW:  # as `MLP` counts operations
         return 0
