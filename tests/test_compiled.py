@@ -423,7 +423,7 @@ def test_a_compiled_learning_rate_is_that_of_the_trainer(dtype, rng):
     [([4, 5, 2], 20, 20), ([8, 200, 200, 4], 1672, 1671), ([8, 40, 40, 4], 2049, 2048), ([16, 24, 4], 4000, 3280)],
 )
 def test_steps_allocate_nothing_up_to_the_size_that_was_frozen(widths, most, N, rng, allocations):
-    """A batch of 2049 rows is cut into 16 parts, and takes more memory at 2048, in 8. One of 3280 stays whole at last."""
+    """2049 rows are cut into 16 parts, and take more memory at 2048, in 8. 3280 rows are the most that stay whole."""
     trainer, X = nbfc.Trainer(samples.network(widths), "mse", "adam"), rng.standard_normal((N, widths[0]))
     state, T = trainer.freeze(most), X[:, : widths[-1]].copy()
     train(state, X, T, N, 1)
