@@ -17,7 +17,7 @@ from nbfc.differentiable import Differentiable
 from nbfc.initializers import FITTING, INITIALIZERS, OTHERWISE, initial_weights
 from nbfc.kernels import _jit, prediction, step, workspace
 from nbfc.kernels._addresses import JOBS
-from nbfc.kernels._jit import MOST_THREADS, launch
+from nbfc.kernels._jit import MOST_THREADS, launch, work_of_step
 from nbfc.kernels.losses import depth_for
 from nbfc.losses import Custom, Loss, check_targets
 from nbfc.parameters import Parametrized
@@ -279,10 +279,9 @@ class MLP(Parametrized, Differentiable):
         Return the mean loss, and whether the step was taken.
         """
         code, labels, rows = loss.arguments(y, self._dtype)
-        load = 6 * max(len(y), 8) * self._parameters.size  # operations; to fetch a weight takes as long as some on it
         result: tuple[float, bool] = launch(
             step.train_step,
-            load,
+            work_of_step(len(y), self._parameters.size),
             X,
             order,
             labels,

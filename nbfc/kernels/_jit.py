@@ -12,6 +12,7 @@ from typing import Any
 
 import numba
 from numba.core.cpu_options import ParallelOptions
+from numba.extending import register_jitable
 from numba.np.ufunc import parallel as numba_threads
 
 from nbfc.kernels._addresses import JOBS, by_address
@@ -120,6 +121,12 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+
+
+@register_jitable
+def work_of_step(N: int, parameters: int) -> int:
+    """Return the operations of a training step on N samples; to fetch a parameter takes as long as some on it."""
+    return 6 * max(N, 8) * parameters
 
 
 def work_of_product(N: int, m: int, n: int) -> int:

@@ -25,15 +25,15 @@ def copy_panel(B, K, columns, panel, number):
     """
     size, step = size_of(number), lanes(number)
     width = whole_vectors(columns, number)
+    copy = Matrix(panel, width, 1)
     if B.column == 1:
         for k in range(K):
-            copy_row(B.address + k * B.row * size, panel + k * width * size, columns, number)
+            copy_row(part_of(B, k, 0, size).address, part_of(copy, k, 0, size).address, columns, number)
     else:
         for j in range(0, columns, step):
             for k in range(0, K, step):
                 source = Matrix(part_of(B, k, j, size).address, B.column, 1)
-                target = Matrix(panel + (k * width + j) * size, width, 1)
-                copy_transposed(source, target, columns - j, K - k, number)
+                copy_transposed(source, part_of(copy, k, j, size), columns - j, K - k, number)
 
 
 @kernel

@@ -214,10 +214,9 @@ def multiply_at(A, B, Y, M, n, K, few, ends):
 @inlined
 def sums_along_k(B, n, K, few, number):
     """Return whether vectors run along k: also of many columns, if they lie so and rows are `few`."""
-    columns = vectors_of(n, number) * lanes(number)
-    if B.row == 1 and not few and 4 * n >= 3 * columns:
-        return n <= NARROW and VECTORS_IF_FILLED * lanes(number) <= K
-    return (n <= NARROW or (few and B.row == 1)) and VECTORS_TO_SUM * lanes(number) <= K
+    turned, filled = B.row == 1, 4 * n >= 3 * vectors_of(n, number) * lanes(number)
+    vectors = VECTORS_IF_FILLED if turned and filled and not few else VECTORS_TO_SUM
+    return (n <= NARROW or (few and turned)) and vectors * lanes(number) <= K
 
 
 @inlined
@@ -239,7 +238,7 @@ def copies_rows(A, vectors, number):
 @kernel
 def multiply_vector(A, B, Y, n, K, ends):
     """`multiply` for one row of A, whose entries are neighbours as are those of B's rows: with next to no overhead."""
-    if n <= NARROW and VECTORS_TO_SUM * lanes(ends.scale) <= K:
+    if sums_along_k(B, n, K, False, ends.scale):
         multiply_by_few_columns(A, B, Y, 1, n, K, ends, 0)
     else:
         multiply_long_row(A, B, Y, n, K, ends)

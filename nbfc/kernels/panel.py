@@ -70,7 +70,7 @@ def multiply_whole_panel(A, B, Y, M, columns, K, ends):
     across lines, tiles read so many that to ask for more costs a tenth more time.)
     """
     vectors, row = columns // lanes(ends.scale), B.row * size_of(ends.scale)
-    if vectors == 3 and vector_is_line(ends.scale) and row >= FAR_ROWS and (B.address | row) % LINE == 0:
+    if vectors == MOST_VECTORS and vector_is_line(ends.scale) and row >= FAR_ROWS and (B.address | row) % LINE == 0:
         go_down(to_right, MOST_VECTORS, A, B, Y, M, columns, K, ends)
     else:
         go_down_by_width(full, A, B, Y, M, columns, K, ends)

@@ -124,13 +124,13 @@ def blocks_in_turn(phase, blocks, share, shares):
     A loop over these must neither be left before its end nor raise: others would wait for ever for what this thread
     has taken.
     """
-    alone, taken = shares == 1, 0
-    block = 0 if alone or blocks == 0 else take_block(phase, blocks, share, shares)
+    alone, taken = shares == 1 or blocks == 0, 0
+    block = taken if alone else take_block(phase, blocks, share, shares)
     while block < blocks:
         yield block
         taken += 1
         block = taken if alone else take_block(phase, blocks, share, shares)
-    if not alone and blocks > 0:
+    if not alone:
         wait_for_all(phase, taken, blocks)
 
 
