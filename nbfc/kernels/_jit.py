@@ -44,10 +44,10 @@ PARALLEL = ParallelOptions(
 )
 
 # Below this many floating-point operations of a training step, or what takes as long (see `work_of_product`), a kernel
-# stays on the caller's thread. Measured on two cores near each other: a step of one million takes 10 µs on one thread
-# and on two, one of 7 million 31 and 23, one of 13 million 56 and 33. It is no less, since cores may be far from each
-# other, and where other processes keep a core busy a launch waits for the scheduler, for milliseconds.
-SERIAL_BELOW = 10_000_000
+# stays on the caller's thread. Measured on two cores near each other: a step of one million takes 8 to 10 µs on one
+# thread and on two, one of 4 million 20 and 15, one of 10 million 38 and 25. It is no less, since cores may be far from
+# each other, and where other processes keep a core busy a launch waits for the scheduler, for milliseconds.
+SERIAL_BELOW = 4_000_000
 
 
 def kernel(
@@ -132,13 +132,20 @@ def work_of_step(N: int, parameters: int) -> int:
 def work_of_product(N: int, m: int, n: int) -> int:
     """Return what a product of matrices (N, m) and (m, n), or the like, counts for in `launch`.
 
-    An operation counts ten times what it does in a training step, whose threads have to exchange what they made; and to
-    fetch or write an entry takes as long as some six operations on it. Measured: a million operations take 6.4 µs on
+    An operation counts four times what it does in a training step, whose threads have to exchange what they made; and
+    to fetch or write an entry takes as long as some six operations on it. Measured: a million operations take 6.4 µs on
     one thread and on two with AVX-512, and 10.3 and 8.4 with AVX2.
     """
     if N >= 4 and m >= 4 and n >= 4:  # the larger of the two, told in half the time
-        return 20 * N * m * n
-    return 64 * max(N * m, m * n, N * n)
+        return 8 * N * m * n
+    return 24 * max(N * m, m * n, N * n)
+
+
+def _number_of_threads() -> int:
+    """Return ``numba.get_num_threads()``, in 0.1 µs instead of 0.5: no locks are needed once there are threads."""
+    if numba_threads._is_initialized:
+        return numba_threads._get_num_threads()
+    return numba.get_num_threads()
 
 
 def launch(kernel: Any, load: float, *args: Any) -> Any:
@@ -152,8 +159,8 @@ def launch(kernel: Any, load: float, *args: Any) -> Any:
     another Python thread is in a launch: Numba's ``workqueue`` layer aborts the process on concurrent launches, and the
     cores are taken anyway.
     """
-    threads = 1 if load < SERIAL_BELOW or _in_forked_child else numba.get_num_threads()
-    if threads > 1 and not _launching.acquire(blocking=False):
+    threads = 1 if load < SERIAL_BELOW or _in_forked_child else _number_of_threads()
+    if threads > 1 and not _launching.acquire(False):
         threads = 1
     try:
         chosen = kernel if threads > 1 else kernel.serial
