@@ -188,11 +188,14 @@ def multiply_wide(A, B, Y, M, n, K, ends):
         whole, vectors = (n - j) // width, vectors_of(n - j, ends.scale)
         b, y, some = part_of(B, 0, j, size), part_of(Y, 0, j, size), ends_of_part(ends, Y, 0, j, size)
         if whole >= 8 and vectors != 9 and tile_rows(8) >= M:
-            full(TALL, 8, A, b, y, M, 8 * width, K, some)
+            go_down(full, 8, A, b, y, M, 8 * width, K, some)
             j += 8 * width
-        elif whole >= 6 and vectors != 7:
-            full(TALL, 6, A, b, y, M, 6 * width, K, some)
+        elif whole >= 6 and vectors != 7 and tile_rows(6) >= M:
+            go_down(full, 6, A, b, y, M, 6 * width, K, some)
             j += 6 * width
+        elif whole >= 4 and vectors != 5:
+            go_down(full, 4, A, b, y, M, 4 * width, K, some)
+            j += 4 * width
         else:
             return j
 
@@ -200,7 +203,7 @@ def multiply_wide(A, B, Y, M, n, K, ends):
 @inlined
 def fits_wide(M):
     """Return whether M rows are so few that one tile of `multiply_wide` has them all."""
-    return tile_rows(6) >= M
+    return tile_rows(4) >= M
 
 
 @kernel

@@ -26,9 +26,9 @@ Contract. A tile of C, `rows` × `columns`, is held in vector registers while k 
   in another way has the same bits.
 
 A tile has one of four heights: `TALL`, whose rows follow the CPU that Numba compiles for and the vectors of a row, as
-the lanes of a vector follow the CPU; `MIDDLE` and `LOW`, three quarters and half of that, for up to `MOST_VECTORS`
-vectors (of two rows both leave one); and `ROW`. Where there are fewer rows than a tile has, the last one is computed
-again in their place. The last vector of a row may be partly filled; in a ROW tile any may.
+the lanes of a vector follow the CPU; `MIDDLE` and `LOW`, three quarters and half of that, and one at least; and `ROW`.
+Where there are fewer rows than a tile has, the last one is computed again in their place. The last vector of a row may
+be partly filled; in a ROW tile any may.
 """
 
 from typing import NamedTuple
@@ -94,14 +94,18 @@ def ends_type(real):
 
 
 def rows_of(context, vectors):
-    """Return the rows of a TALL tile, a power of two: the more, the fewer vectors a row has, to keep the CPU busy."""
-    return 1 << max(1, min(ROWS_OF_TILE, target(context).rows * MOST_VECTORS // vectors)).bit_length() - 1
+    """Return the rows of a TALL tile: the more, the fewer vectors a row has, to keep the CPU busy.
+
+    That is a power of two, but for wide tiles, which have all rows that there are (see ``multiply_wide``).
+    """
+    rows = max(1, min(ROWS_OF_TILE, target(context).rows * MOST_VECTORS // vectors))
+    return rows if vectors > MOST_VECTORS else 1 << rows.bit_length() - 1
 
 
 def rows_of_height(context, height, vectors):
     """Return the rows of a tile of that height."""
     tall = rows_of(context, vectors)
-    return {TALL: tall, MIDDLE: 3 * tall // 4, LOW: tall // 2, ROW: 1}[height]
+    return {TALL: tall, MIDDLE: max(1, 3 * tall // 4), LOW: max(1, tall // 2), ROW: 1}[height]
 
 
 @intrinsic(prefer_literal=True)
