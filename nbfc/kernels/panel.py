@@ -177,7 +177,7 @@ def multiply_row(A, B, Y, n, K, ends):
 
 @kernel(once=lambda real: types.intp(*panel_types(real)))
 def multiply_wide(A, B, Y, M, n, K, ends):
-    """Multiply M rows, as few as `fits_wide` says, by the widest tiles there are; return how many columns are done.
+    """Multiply M rows, so few as `fits_wide` says, by the widest tiles there are; return how many columns are done.
 
     To fetch B takes the time then, and it comes the faster the longer the runs are in which its rows are read. What is
     left for ``blocks`` is no single vector, whose sums would be too few to keep the CPU busy.
@@ -202,8 +202,13 @@ def multiply_wide(A, B, Y, M, n, K, ends):
 
 @inlined
 def fits_wide(M):
-    """Return whether M rows are so few that one tile of `multiply_wide` has them all."""
-    return tile_rows(4) >= M
+    """Return whether M rows are so few that one tile of `multiply_wide` has them all.
+
+    Or three, where other tiles would end with a `LOW` one, and so compute as many rows or more (0.82 to 0.96 of the
+    time, and 0.70 to 0.91 with AVX2).
+    """
+    left = M % tile_rows(MOST_VECTORS)
+    return tile_rows(4) >= M or (3 * tile_rows(4) >= M and 0 < left <= tile_rows(MOST_VECTORS) // 2)
 
 
 @kernel
