@@ -18,6 +18,7 @@ from nbfc.kernels.memory import address_of, lanes, size_of, stack_bytes, vectors
 from nbfc.kernels.panel import (
     FAR_B,
     FAR_ROWS,
+    PAGE,
     comes_late,
     fits_wide,
     is_far,
@@ -62,10 +63,9 @@ COLUMNS_SIDE_BY_SIDE = 128
 LARGE_B_FOR_FEW, LONG_ENOUGH = 2**16, 128
 # Copies are also made of columns of A that are so many bytes apart, if more than some vectors of B use them or they all
 # fall on one set of a cache, and of rows that are `FAR_ROWS` apart, if many do. Where a vector is a line, no rows are
-# copied, and columns only if many vectors use them and they lie on more pages, of so many bytes, than a CPU finds at
-# once.
+# copied, and columns only if many vectors use them and they lie on more pages than a CPU finds at once.
 FAR_COLUMNS, SOME_VECTORS, MANY_VECTORS = 512, 3, 16
-PAGE, MOST_PAGES = 4096, 256  # (columns whole pages apart begin in one set of a first-level cache)
+MOST_PAGES = 256
 # With so few columns vectors run along k instead (see ``dot``), where the sums have terms for so many vectors; or, if A
 # is a transpose, along its columns (see ``few``), where they have so many for each column. Where B is turned round for
 # many rows, columns that nearly fill a vector take less time by tiles up to so many terms. (By 1000 × 48 of 6 to 8
