@@ -116,8 +116,8 @@ class MLP(Parametrized, Differentiable):
     def _allocate(self) -> None:
         """Make the parameters, and what predictions need."""
         super()._allocate()
-        # As `launch` counts: an operation for two of a step's, to fetch a weight for its use by three rows.
-        self._load_of_row = 4 * self._parameters.size
+        # As `launch` counts: an operation for four of a step's, to fetch a weight for its use by five rows.
+        self._load_of_row = 8 * self._parameters.size
         self._idle: list[tuple[int, Array]] = []  # memory not in use (see `prediction.memory`)
 
     widths = property(attrgetter("_widths"), doc="The number of inputs, then of each layer's outputs; tuple of int.")
@@ -215,7 +215,7 @@ class MLP(Parametrized, Differentiable):
         if most < N:  # as at the first call
             JOBS.finish()
             most, work = prediction.memory(self._layers, N, self._dtype)
-        load = self._load_of_row * (N + 3)
+        load = self._load_of_row * (N if N > 5 else 5)
         if load < _jit.SERIAL_BELOW:  # as `launch` chooses, in a tenth of the time less for one row
             _predict_serially(X, self._layers, self._parameters, work, Y, 1)
         else:
@@ -230,7 +230,7 @@ class MLP(Parametrized, Differentiable):
         layers = self._layers_for(loss)
         Y = np.empty((len(X), self._widths[-1]), self._dtype)
         _, work = prediction.memory(layers, len(X), self._dtype)
-        launch(prediction.predict, self._load_of_row * (len(X) + 3), X, layers, self._parameters, work, Y)
+        launch(prediction.predict, self._load_of_row * len(X), X, layers, self._parameters, work, Y)
         return Y
 
     def _batch(self, X: Any, y: Any, loss: Loss) -> tuple[Array, Array]:

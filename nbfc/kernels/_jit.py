@@ -45,9 +45,10 @@ PARALLEL = ParallelOptions(
 
 # Below this many floating-point operations of a training step, or what takes as long (see `work_of_product`), a kernel
 # stays on the caller's thread. Measured on two cores near each other: a step of one million takes 8 to 10 µs on one
-# thread and on two, one of 4 million 20 and 15, one of 10 million 38 and 25. It is no less, since cores may be far from
-# each other, and where other processes keep a core busy a launch waits for the scheduler, for milliseconds.
-SERIAL_BELOW = 4_000_000
+# thread and on two, one of 4 million 20 and 15, one of 10 million 38 and 25. It is no less, since where cores are far
+# from each other 4 million take 20 and 26 to 40, and 10 million as long on one thread as on two; and where other
+# processes keep a core busy a launch waits for the scheduler, for milliseconds.
+SERIAL_BELOW = 10_000_000
 
 
 def kernel(
@@ -132,13 +133,13 @@ def work_of_step(N: int, parameters: int) -> int:
 def work_of_product(N: int, m: int, n: int) -> int:
     """Return what a product of matrices (N, m) and (m, n), or the like, counts for in `launch`.
 
-    An operation counts four times what it does in a training step, whose threads have to exchange what they made; and
+    An operation counts ten times what it does in a training step, whose threads have to exchange what they made; and
     to fetch or write an entry takes as long as some six operations on it. Measured: a million operations take 6.4 µs on
     one thread and on two with AVX-512, and 10.3 and 8.4 with AVX2.
     """
     if N >= 4 and m >= 4 and n >= 4:  # the larger of the two, told in half the time
-        return 8 * N * m * n
-    return 24 * max(N * m, m * n, N * n)
+        return 20 * N * m * n
+    return 64 * max(N * m, m * n, N * n)
 
 
 def _number_of_threads() -> int:
