@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _widths(text: str) -> list[int]:
     try:
-        return [int(width) for width in text.split(",") if width.strip()]
+        return [int(width) for width in text.split(",")] if text.strip() else []
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r}: expected whole numbers with commas, such as 256,128") from None
 

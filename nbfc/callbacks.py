@@ -157,7 +157,8 @@ class LearningRateSchedule(Callback):
 
     def on_batch_start(self, state: FitState) -> None:
         """Set the learning rate."""
-        state.trainer.learning_rate = self._rate * self.schedule(state.done, state.epochs)
+        factor = real_number("what the schedule returned", self.schedule(state.done, state.epochs), least=0)
+        state.trainer.learning_rate = self._rate * factor
 
 
 class CSVLogger(Callback):

@@ -96,7 +96,7 @@ def fit(
         If an argument is out of its range, a shape does not fit, there are no samples, or X or y hold NaN or infinity.
         Nothing has been changed then.
     TypeError
-        If an argument is of another type. Nothing has been changed then.
+        If an argument is of another type: nothing has been changed then. Or if a metric returns no number.
     """
     trainer = Trainer(net, loss, optimizer, regularization=regularization, seed=seed)
     epochs = whole_number("epochs", epochs, least=1)
@@ -188,5 +188,11 @@ def _evaluate(
     losses, _ = per_sample(loss, taken, y)
     y = y.view()
     y.flags.writeable = False  # it may be the user's own array, or the targets of the next epoch
-    values = {name: float(measure(y, outputs if measure in own else taken)) for name, measure in measures.items()}
+    values = {}
+    for name, measure in measures.items():
+        value = measure(y, outputs if measure in own else taken)
+        try:
+            values[name] = float(value)
+        except (TypeError, ValueError):
+            raise TypeError(f"the metric {name!r} returned {value!r}: expected a number.") from None
     return float(losses.mean(dtype=np.float64)), values

@@ -276,6 +276,12 @@ def test_options_that_cannot_be_used_are_refused(capsys, arguments, message):
     assert message in run(capsys, "train", *arguments, status=2)
 
 
+def test_a_width_that_is_missing_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--hidden", "256,,3"])
+    assert "'256,,3': expected whole numbers with commas" in capsys.readouterr().err
+
+
 def test_predict_refuses_files_that_do_not_fit(capsys, tmp_path):
     model, table = tmp_path / "model", tmp_path / "table.csv"
     run(capsys, "train", *SMALL, "--save", model)

@@ -554,6 +554,14 @@ def test_fit_refuses_before_anything_is_changed(changes, error, message):
     assert np.array_equal(net.parameters, before)
 
 
+def test_fit_says_which_metric_returned_no_number():
+    def error(y, outputs):
+        np.abs(y - outputs).max()
+
+    with pytest.raises(TypeError, match="the metric 'error' returned None: expected a number"):
+        nbfc.fit(nbfc.MLP([5, 3], seed=1), np.ones((9, 5)), np.ones((9, 3)), **GOOD | {"metrics": [error]})
+
+
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
