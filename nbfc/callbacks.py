@@ -157,8 +157,12 @@ class LearningRateSchedule(Callback):
 
     def on_batch_start(self, state: FitState) -> None:
         """Set the learning rate."""
-        factor = real_number("what the schedule returned", self.schedule(state.done, state.epochs), least=0)
-        state.trainer.learning_rate = self._rate * factor
+        factor = self.schedule(state.done, state.epochs)
+        try:
+            rate = self._rate * factor
+        except TypeError:
+            raise TypeError(f"the schedule returned {factor!r}: expected a number.") from None
+        state.trainer.learning_rate = rate
 
 
 class CSVLogger(Callback):

@@ -263,8 +263,8 @@ def test_numbers_for_tensorboard(rng, tmp_path):
         ([callbacks.EarlyStopping], TypeError, "callbacks has <class.*expected an object with a method"),
         ([3], TypeError, "callbacks has 3"),
         ([callbacks.EarlyStopping(monitor="validation_loss")], ValueError, "monitor is 'validation_loss'.*'loss'"),
-        ([callbacks.LearningRateSchedule(lambda done, epochs: -1)], ValueError, "schedule returned is -1"),
-        ([callbacks.LearningRateSchedule(lambda done, epochs: None)], TypeError, "schedule returned is None"),
+        ([callbacks.LearningRateSchedule(lambda done, epochs: -1)], ValueError, "learning_rate is -"),
+        ([callbacks.LearningRateSchedule(lambda done, epochs: None)], TypeError, "the schedule returned None"),
         ([callbacks.CSVLogger("/nowhere/log.csv")], OSError, "/nowhere/log.csv"),
     ],
 )

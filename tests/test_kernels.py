@@ -80,9 +80,9 @@ def test_input_gradient_is_the_notes_equation(N, m, n, dtype, seed):
 
 BLOCKS = [1, dense.WHOLE - 1, dense.WHOLE, dense.WHOLE + 1, 3 * dense.WHOLE + 5]
 LAYERS = [(3, 2), (7, 290), (290, 7), (130, 65), (300, 40), (2100, 290), (290, 2100)]
-# So few rows that one wide tile has them all, or three, and sums of theirs in parts; sums over so many samples that
-# they are taken in parts, from columns far apart, and from near ones; columns that are asked for ahead, by one panel of
-# each width and by several; and rows, of whole lines, that are asked for ahead or share sets of a cache.
+# So few rows that one wide tile has them all, or two or three, and sums of theirs in parts; sums over so many samples
+# that they are taken in parts, from columns far apart, and from near ones; columns that are asked for ahead, by one
+# panel of each width and by several; and rows, of whole lines, that are asked for ahead or share sets of a cache.
 FEW = [(N, 40, n) for N in (2, 3, 4) for n in (112, 117, 144, 149, 290)] + [(3, 2100, 290)]
 FEW += [(N, 40, n) for N in (5, 6, 9, 11, 18) for n in (64, 112, 149)] + [(10, 2100, 290)]
 MANY = [(530, 1100, 300), (530, 140, 300), (530, 3200, 8)] + [(2100, 530, n) for n in (9, 20, 40, 70)]

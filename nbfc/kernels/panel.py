@@ -215,8 +215,8 @@ def has_far_lines(B, number):
 def fits_wide(M):
     """Return whether M rows are so few that one tile of `multiply_wide` has them all.
 
-    Or three, where other tiles would end with a `LOW` one, and so compute as many rows or more (0.82 to 0.96 of the
-    time, and 0.70 to 0.91 with AVX2).
+    Or two or three have, where `go_down` would end with a `LOW` tile of narrower ones, and so compute as many rows or
+    more (0.82 to 0.96 of the time, and 0.70 to 0.91 with AVX2).
     """
     left = M % tile_rows(MOST_VECTORS)
     return tile_rows(4) >= M or (3 * tile_rows(4) >= M and 0 < left <= tile_rows(MOST_VECTORS) // 2)

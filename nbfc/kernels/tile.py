@@ -96,7 +96,7 @@ def ends_type(real):
 def rows_of(context, vectors):
     """Return the rows of a TALL tile: the more, the fewer vectors a row has, to keep the CPU busy.
 
-    That is a power of two, but for wide tiles, which have all rows that there are (see ``multiply_wide``).
+    That is a power of two, but for wide tiles, of which one to three have all rows (see ``multiply_wide``).
     """
     rows = max(1, min(ROWS_OF_TILE, target(context).rows * MOST_VECTORS // vectors))
     return rows if vectors > MOST_VECTORS else 1 << rows.bit_length() - 1
