@@ -11,7 +11,7 @@ from numba.extending import typeof_impl
 from nbfc import _arrays
 from nbfc._arrays import Array
 from nbfc.kernels import derivatives, per_sample
-from nbfc.kernels._jit import MOST_THREADS, launch
+from nbfc.kernels._threads import MOST_THREADS, launch
 from nbfc.kernels.frozen import Policy, policy_of
 from nbfc.kernels.layers import ROOM
 from nbfc.kernels.updates import CODE, KEEP, LENGTH, NUMBER

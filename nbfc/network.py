@@ -15,9 +15,9 @@ from nbfc._checks import choice, flag, seeded
 from nbfc.architecture import check_activations, check_widths, name_of, table_of_layers
 from nbfc.differentiable import Differentiable
 from nbfc.initializers import FITTING, INITIALIZERS, OTHERWISE, initial_weights
-from nbfc.kernels import _jit, prediction, step, workspace
+from nbfc.kernels import _threads, prediction, step, workspace
 from nbfc.kernels._addresses import JOBS
-from nbfc.kernels._jit import MOST_THREADS, launch, work_of_step
+from nbfc.kernels._threads import MOST_THREADS, launch, work_of_step
 from nbfc.kernels.losses import depth_for
 from nbfc.losses import Custom, Loss, check_targets
 from nbfc.parameters import Parametrized
@@ -116,8 +116,8 @@ class MLP(Parametrized, Differentiable):
     def _allocate(self) -> None:
         """Make the parameters, and what predictions need."""
         super()._allocate()
-        # As `launch` counts: an operation for four of a step's, to fetch a weight for its use by five rows.
-        self._load_of_row = 8 * self._parameters.size
+        # As `launch` counts: 2.5 times the operations, to fetch a weight for its use by two rows.
+        self._load_of_row = 5 * self._parameters.size
         self._idle: list[tuple[int, Array]] = []  # memory not in use (see `prediction.memory`)
 
     widths = property(attrgetter("_widths"), doc="The number of inputs, then of each layer's outputs; tuple of int.")
@@ -215,8 +215,8 @@ class MLP(Parametrized, Differentiable):
         if most < N:  # as at the first call
             JOBS.finish()
             most, work = prediction.memory(self._layers, N, self._dtype)
-        load = self._load_of_row * (N if N > 5 else 5)
-        if load < _jit.SERIAL_BELOW:  # as `launch` chooses, in a tenth of the time less for one row
+        load = self._load_of_row * (N if N > 2 else 2)
+        if load < _threads.UNSURE_FROM:  # as `launch` chooses, in a tenth of the time less for one row
             _predict_serially(X, self._layers, self._parameters, work, Y, 1)
         else:
             launch(prediction.predict, load, X, self._layers, self._parameters, work, Y)

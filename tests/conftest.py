@@ -16,7 +16,7 @@ from hypothesis import settings
 from numba.core.runtime import _nrt_python, rtsys
 
 import nbfc
-from nbfc.kernels import _jit
+from nbfc.kernels import _threads
 
 # The first example of a test may compile for seconds, and a failure has to come again.
 settings.register_profile("nbfc", deadline=None, derandomize=True, max_examples=25, print_blob=True)
@@ -38,11 +38,12 @@ def threads(monkeypatch):
     """Return a function that makes every launch parallel on so many threads, or serial for none."""
     before, counts = numba.get_num_threads(), set()
     lock = CountingLock()
-    monkeypatch.setattr(_jit, "_launching", lock)
+    monkeypatch.setattr(_threads, "_launching", lock)
 
     def use(count):
         counts.add(count)
-        monkeypatch.setattr(_jit, "SERIAL_BELOW", 0 if count else float("inf"))
+        for limit in ("UNSURE_FROM", "SURE_FROM"):
+            monkeypatch.setattr(_threads, limit, 0 if count else float("inf"))
         numba.set_num_threads(count or 1)
 
     yield use

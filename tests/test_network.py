@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import nbfc
 from nbfc.kernels import prediction, step
-from nbfc.kernels._jit import MOST_THREADS
+from nbfc.kernels._threads import MOST_THREADS
 from nbfc.kernels.dense import FEW_ROWS, MORE_ROWS
 from nbfc.kernels.workspace import ROWS
 

@@ -12,7 +12,7 @@ CHECK = """
 import nbfc
 import numpy as np
 from nbfc import kernels
-from nbfc.kernels._jit import MOST_THREADS
+from nbfc.kernels._threads import MOST_THREADS
 from nbfc.kernels.workspace import ROWS
 rng = np.random.default_rng(0)
 shapes = [(1, 5, 300), (5, 3, 2), (9, 300, 1), (33, 70, 3), (33, 17, 49), (40, 600, 7), (7, 530, 520), (20, 600, 530)]

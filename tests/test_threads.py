@@ -1,8 +1,14 @@
 """Launches from several threads and from forked children end in the right bits, never in a dead process."""
 
+import itertools
 import sys
 
+import numpy as np
 import pytest
+
+import nbfc
+from nbfc.kernels import _threads
+from nbfc.kernels._threads import Choice
 
 LAYERS = pytest.mark.parametrize("layer", ["omp", "workqueue"])
 
@@ -10,8 +16,8 @@ SETUP = '''
 import os, sys, threading
 import numpy as np
 import nbfc
-from nbfc.kernels import _jit
-_jit.SERIAL_BELOW = 0
+from nbfc.kernels import _threads
+_threads.UNSURE_FROM = _threads.SURE_FROM = 0
 X = np.random.default_rng(0).standard_normal((400, 20)).astype(np.float32)
 y = np.random.default_rng(1).integers(0, 3, 400)
 
@@ -78,7 +84,7 @@ import threading, time, tracemalloc
 import numba, numpy as np, nbfc
 from numba.core.runtime import rtsys
 numba.njit(lambda: np.empty(1))()  # starts Numba's count, which kernels alone have no use for
-from nbfc.kernels import _jit
+from nbfc.kernels import _threads
 rng = np.random.default_rng(0)
 X, y = rng.standard_normal((300, 20)).astype("f"), rng.standard_normal((300, 3)).astype("f")
 net = nbfc.MLP([20, 600, 3])
@@ -87,8 +93,8 @@ def run(count):
     for _ in range(count):
         trainer.step(X, y)
         net.predict(X, out=out)
-for below in (float("inf"), 0):  # on one thread, and on more
-    _jit.SERIAL_BELOW = below
+for limit in (float("inf"), 0):  # on one thread, and on more
+    _threads.UNSURE_FROM = _threads.SURE_FROM = limit
     run(2)
     while threading.active_count() > 1:  # one that was there to compile allocates a little
         time.sleep(0.1)
@@ -113,3 +119,91 @@ assert np.array_equal(net.predict(X), np.concatenate([net.predict(X[r : r + 100]
 """
     for count in (1, 3, 2):
         python(code, NUMBA_NUM_THREADS=str(count), NUMBA_CACHE_DIR=str(tmp_path / "cache"))
+
+
+# ---- which way is faster ---------------------------------------------------------------------------------------------
+
+
+def play(choice, seconds_of_call, until):
+    """Return what calls take, one after another, and how many of them used threads; from now on until so many seconds.
+
+    ``seconds_of_call(threaded, now)`` stands for a clock.
+    """
+    now, calls, threaded = 0.0, 0, 0
+    while now < until:
+        calls, threaded = calls + 1, threaded + choice.threaded
+        seconds = seconds_of_call(choice.threaded, now)
+        now += seconds
+        if choice.rest:
+            choice.rest -= 1
+        else:
+            choice.add(seconds)
+    return now / calls, threaded / calls
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize(("serial", "threaded"), [(30e-6, 20e-6), (20e-6, 30e-6), (3e-6, 8e-6), (2e-3, 1e-3)])
+def test_calls_go_the_way_that_is_faster(first, serial, threaded):
+    choice = Choice(first)
+    play(choice, lambda used, now: threaded if used else serial, 0.1)
+    mean, share = play(choice, lambda used, now: threaded if used else serial, 2)
+    assert mean < 1.012 * min(serial, threaded)
+    assert (share > 0.98) if threaded < serial else (share < 0.02)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_calls_follow_when_the_other_way_becomes_faster(first):
+    choice = Choice(first)
+    play(choice, lambda used, now: 20e-6 if used == first else 30e-6, 2)
+    mean, _ = play(choice, lambda used, now: 30e-6 if used == first else 20e-6, 2)
+    assert mean < 1.05 * 20e-6
+
+
+def test_threads_that_have_to_wake_first_are_seen_at_their_best():
+    choice, last = Choice(False), [0.0]
+
+    def seconds(used, now):
+        """Threads sleep if they were not used for a millisecond, and take a tenth of one to wake."""
+        if not used:
+            return 10e-6
+        slept, last[0] = now - last[0] > 1e-3, now
+        return 107e-6 if slept else 7e-6
+
+    assert play(choice, seconds, 1)[0] < 1.05 * 7e-6
+
+
+def test_threads_whose_core_is_taken_away_are_not_used():
+    """Of each 12 ms another process has the core for 6: a launch then waits for it."""
+    choice = Choice(True)
+    mean, share = play(choice, lambda used, now: max(24e-6, 6e-3 - now % 12e-3) if used else 40e-6, 10)
+    assert share < 0.1
+    assert mean < 1.03 * 40e-6
+
+
+def test_cores_that_two_processes_want_are_left_to_each_of_them():
+    """Calls on one thread lose their core now and then: to the other process's threads, if it does not do likewise."""
+    choice, calls = Choice(True), itertools.count()
+    _, share = play(choice, lambda used, now: 100e-6 if used else 70e-6 if next(calls) % 43 else 3e-3, 10)
+    assert share < 0.1
+
+
+def test_bits_are_the_same_whichever_way_calls_go(monkeypatch, threads, rng):
+    X, y = rng.standard_normal((64, 20), np.float32), rng.standard_normal((64, 3), np.float32)
+
+    def trained():
+        net = nbfc.MLP([20, 30, 3], seed=0)
+        trainer = nbfc.Trainer(net, "mse", "adam")
+        for _ in range(300):
+            trainer.step(X, y)
+        return net.parameters.tobytes()
+
+    threads(None)
+    expected = trained()
+    threads(2)
+    monkeypatch.setattr(_threads, "SURE_FROM", float("inf"))
+    for name, value in (("PATIENCE", 1e-4), ("TRIAL", 1e-4), ("SHARE", 0)):  # trials after each few calls
+        monkeypatch.setattr(_threads, name, value)
+    parallel = []
+    monkeypatch.setattr(_threads, "_number_of_threads", lambda: parallel.append(None) or 2)
+    assert trained() == expected
+    assert 5 < len(parallel) < 295

@@ -28,7 +28,7 @@ from nbfc import _arrays
 from nbfc._arrays import Array
 from nbfc._checks import choice
 from nbfc.kernels import dense
-from nbfc.kernels._jit import launch, work_of_product
+from nbfc.kernels._threads import launch, work_of_product
 from nbfc.kernels.elementwise import ACTIVATIONS, VALUES
 
 __all__ = ["bias_gradient", "forward", "input_gradient", "weight_gradient"]

@@ -7,7 +7,8 @@ from numba import prange, types
 from numba.extending import register_jitable
 
 from nbfc._arrays import Array, aligned_empty
-from nbfc.kernels._jit import MOST_THREADS, inlined, kernel
+from nbfc.kernels._jit import inlined, kernel
+from nbfc.kernels._threads import MOST_THREADS
 from nbfc.kernels.dense import ROWS_TOGETHER, columns_of, forward_outputs, share_of, shares_columns
 from nbfc.kernels.elementwise import IDENTITY, RELU, activate
 from nbfc.kernels.few_samples import is_small

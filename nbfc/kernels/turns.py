@@ -23,7 +23,8 @@ from numba import types
 from numba.extending import intrinsic
 
 from nbfc.kernels._addresses import global_of
-from nbfc.kernels._jit import MOST_THREADS, inlined, kernel
+from nbfc.kernels._jit import inlined, kernel
+from nbfc.kernels._threads import MOST_THREADS
 from nbfc.kernels.vectors import INT
 
 MOST_SHARES, LINE = max(64, MOST_THREADS), 16  # shares (tests take more than threads), and integers in a line

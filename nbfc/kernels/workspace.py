@@ -16,7 +16,8 @@ to normalise them.
 from numba.extending import register_jitable
 
 from nbfc._arrays import Array
-from nbfc.kernels._jit import SERIAL_BELOW, inlined, work_of_step
+from nbfc.kernels._jit import inlined
+from nbfc.kernels._threads import LIKELY_FROM, work_of_step
 from nbfc.kernels.dense import WHOLE
 from nbfc.kernels.layers import N_IN, N_OUT, OUTPUTS_AT, ROOM, SIZE
 from nbfc.kernels.memory import matrix_at, vector_at
@@ -41,10 +42,10 @@ def batch_size(X, order):
 def number_of_parts(layers, N):
     """Return how many parts a batch is cut into; 0 if it stays whole.
 
-    That is where rows are few, or parameters many beside them, or both so few that one thread takes all. (No part has
-    more than `ROWS`: of more than 2048 rows a batch may stay whole where one of 2048 is cut.)
+    That is where rows are few, or parameters many beside them, or both so few that one thread may well take all. (No
+    part has more than `ROWS`: of more than 2048 rows a batch may stay whole where one of 2048 is cut.)
     """
-    if work_of_step(N, layers[-1, SIZE]) < SERIAL_BELOW:
+    if work_of_step(N, layers[-1, SIZE]) < LIKELY_FROM:
         return 0
     parts = (N + PARTS * ROWS - 1) // (PARTS * ROWS) * PARTS
     most = min(N / PART, N * layers[-1, ROOM] / (MANY_NUMBERS * layers[-1, SIZE]))
