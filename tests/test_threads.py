@@ -201,7 +201,7 @@ def test_bits_are_the_same_whichever_way_calls_go(monkeypatch, threads, rng):
     expected = trained()
     threads(2)
     monkeypatch.setattr(_threads, "SURE_FROM", float("inf"))
-    for name, value in (("PATIENCE", 1e-4), ("TRIAL", 1e-4), ("SHARE", 0)):  # trials after each few calls
+    for name, value in (("PATIENCE", 1e-4), ("TRIAL", 1e-4), ("PERIOD", 1e-4)):  # trials after each few calls
         monkeypatch.setattr(_threads, name, value)
     parallel = []
     monkeypatch.setattr(_threads, "_number_of_threads", lambda: parallel.append(None) or 2)

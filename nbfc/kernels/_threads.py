@@ -30,9 +30,9 @@ UNSURE_FROM, LIKELY_FROM, SURE_FROM = 3_000_000, 10_000_000, 2_000_000_000
 # A trial of the other way ends when it has lost so many seconds, which is enough to wake threads, or has gone on for so
 # many: enough to see whether another process wants the core. It wins if it took less than so much of the time.
 PATIENCE, TRIAL, BETTER = 0.00025, 0.02, 0.97
-# Between trials 0 calls to so many, in turn, are not timed, as that takes 0.3 µs. Those that are take together as long
-# as a trial may, and so many times what the last one lost: with the others 200 times that.
-RESTS, SHARE = 8, 45
+# Between trials 0 calls to so many, in turn, are not timed, as that takes 0.3 µs. Those that are take so many seconds
+# together before the next trial, or as long as a trial after one that won: with the others 4.5 times that.
+RESTS, PERIOD = 8, 0.1
 
 _launching = threading.Lock()
 _in_forked_child = False
@@ -76,7 +76,7 @@ class Choice:
 
     def __init__(self, threaded: bool) -> None:
         self.threaded = threaded
-        self.rest = 0  # calls that are not to be timed
+        self.rest = 1  # calls that are not to be timed, such as the first
         self._usual = 0.0  # seconds of a call the usual way, while calls are a trial of the other
         self._begin(TRIAL / 4)
 
@@ -111,11 +111,11 @@ class Choice:
         self._begin(PATIENCE, int(TRIAL / self._usual) + 1)
 
     def _judge(self) -> None:
-        lost = self._seconds - self._calls * self._usual
-        if self._pace() > BETTER * self._usual:
+        has_won = self._pace() < BETTER * self._usual
+        if not has_won:
             self.threaded = not self.threaded
         self._usual = 0.0
-        self._begin(max(TRIAL, SHARE * lost))
+        self._begin(TRIAL if has_won else PERIOD)
 
 
 def _number_of_threads() -> int:
