@@ -216,9 +216,9 @@ class Differentiable:
         launch(per_sample.per_sample, self._load(len(X)), *given, work, norms, G)
         return norms, G
 
-    def _load(self, N: int) -> float:
+    def _load(self, N: int) -> int:
         """Return the operations of a step without ②, as `launch` counts."""
-        return 4.0 * N * self._parameters.size
+        return 4 * N * self._parameters.size
 
     def _rooms(self, rows: int, more: int = 0) -> Array:
         """Return memory for derivatives of so many samples at a time, a row for each thread."""

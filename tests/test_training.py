@@ -319,7 +319,7 @@ def test_a_batch_in_parts_has_the_gradient_of_its_samples(widths, count, parts, 
     """Its loss and gradient are the means of those of small batches, which stay whole; also in an order.
 
     Of the wide one 129 samples would be few beside its weights, if they were not cut into parts. Of the narrow one many
-    are so little work that one thread takes them all.
+    are so little work that one thread may well take them all.
     """
     net = nbfc.MLP(widths, "tanh", dtype="float64", seed=1)
     assert [workspace.number_of_parts(net._layers, n) for n in (100, count)] == [0, parts]

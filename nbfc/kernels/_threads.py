@@ -7,7 +7,6 @@ from each other, and more where another process keeps one of them busy. All that
 
 import os
 import threading
-from math import log2
 from time import perf_counter
 from typing import Any
 
@@ -30,17 +29,19 @@ UNSURE_FROM, LIKELY_FROM, SURE_FROM = 3_000_000, 10_000_000, 2_000_000_000
 # A trial of the other way ends when it has lost so many seconds, which is enough to wake threads, or has gone on for so
 # many: enough to see whether another process wants the core. It wins if it took less than so much of the time.
 PATIENCE, TRIAL, BETTER = 0.00025, 0.02, 0.97
-# Between trials 0 calls to so many, in turn, are not timed, as that takes 0.3 µs. Those that are take so many seconds
-# together before the next trial, or as long as a trial after one that won: with the others 4.5 times that.
-RESTS, PERIOD = 8, 0.1
+# Between trials 0 calls to so many, in turn, are not timed, as that takes 0.3 µs. Before the next trial those that are
+# take so many seconds together, and so many times what the last one took; after one that won, as long as a trial.
+RESTS, PERIOD, TIMES = 8, 0.1, 20
+DISTURBED = 0.0005  # the scheduler takes a core away for longer
 
-_launching = threading.Lock()
+_launching, _counting = threading.Lock(), threading.Lock()
 _in_forked_child = False
 
 
 def _after_fork() -> None:
     # GNU OpenMP ends a child process at its first launch when the parent had started its threads before the fork.
-    global _in_forked_child
+    global _in_forked_child, _launching, _counting
+    _launching, _counting = threading.Lock(), threading.Lock()  # another Python thread may have had them
     _in_forked_child = _in_forked_child or numba_threads._is_initialized
 
 
@@ -67,30 +68,38 @@ def work_of_product(N: int, m: int, n: int) -> int:
 
 
 class Choice:
-    """Whether calls of a kernel with nearly the same load use threads.
+    """Whether calls of a kernel use threads, for loads from one power of two to the next.
 
-    They do if they were faster so, on the average, than calls on one thread that nothing disturbed. (Where two
-    processes use all cores, each is slower than on one, and would be still if it alone went there.) From time to time
-    some calls are a trial of the other way.
+    They do if that is faster, on the average, than calls on one thread are where nothing disturbs them. (Two processes
+    may hold both cores: each is slower then than on one, but gains by going there only if the other does so, too.)
+    From time to time some calls are a trial of the other way.
     """
 
     def __init__(self, threaded: bool) -> None:
         self.threaded = threaded
-        self.rest = 1  # calls that are not to be timed, such as the first
         self._usual = 0.0  # seconds of a call the usual way, while calls are a trial of the other
         self._begin(TRIAL / 4)
 
     def _begin(self, limit: float, most: int = -1) -> None:
-        """Count calls and seconds anew, until there are so many."""
+        """Count calls and seconds anew, until there are so many of one or of the other. The first is left out."""
+        self.rest = 1  # calls that are not to be timed
         self._calls, self._seconds, self._limit, self._most = 0, 0.0, limit, most
-        self._least, self._calm, self._calm_seconds = 1e9, 0, 0.0
+        self._least, self._calm, self._calm_seconds = 1.0, 0, 0.0
 
-    def add(self, seconds: float) -> None:
-        """Hear how long a call took."""
+    def call(self, form: Any, args: tuple[Any, ...], threads: int) -> Any:
+        """Call the kernel's form for this choice, and count how long it takes."""
+        start = perf_counter()
+        result = form(*args, threads)
+        if not _counting.locked():  # neither by another Python thread, nor by this one before a signal's handler
+            with _counting:
+                self._count(perf_counter() - start)
+        return result
+
+    def _count(self, seconds: float) -> None:
         self._calls += 1
         self._seconds += seconds
-        self._limit += self._usual
-        if seconds < 2 * self._least:  # the scheduler takes longer
+        self._limit += self._usual  # a trial may take this and PATIENCE
+        if seconds < 2 * self._least + DISTURBED:
             self._calm += 1
             self._calm_seconds += seconds
             self._least = min(self._least, seconds)
@@ -103,7 +112,7 @@ class Choice:
             self.rest = self._calls % RESTS
 
     def _pace(self) -> float:
-        return self._seconds / self._calls if self.threaded else self._calm_seconds / self._calm
+        return self._seconds / self._calls if self.threaded else self._calm_seconds / max(1, self._calm)
 
     def _try_the_other_way(self) -> None:
         self._usual = self._pace()
@@ -115,7 +124,7 @@ class Choice:
         if not has_won:
             self.threaded = not self.threaded
         self._usual = 0.0
-        self._begin(TRIAL if has_won else PERIOD)
+        self._begin(TRIAL if has_won else max(PERIOD, TIMES * self._seconds))
 
 
 def _number_of_threads() -> int:
@@ -125,51 +134,44 @@ def _number_of_threads() -> int:
     return numba.get_num_threads()
 
 
-def launch(kernel: Any, load: float, *args: Any) -> Any:
+def launch(kernel: Any, load: int, *args: Any) -> Any:
     """Call ``kernel(*args, threads)``, with threads where they help and are safe; the bits are the same either way.
 
     Where it is not compiled, nor what networks, losses and optimizers have asked for, it comes first, as it leads to
     others (see ``_compiling``).
 
     Numba's thread count (``numba.set_num_threads``, ``NUMBA_NUM_THREADS``) says how many. The call stays serial, that
-    is with one and the kernel's serial form, for small work, while calls were faster so (see `Choice`), in a forked
-    child whose parent had threads, and while another Python thread is in a launch that may have some: Numba's
-    ``workqueue`` layer aborts the process on concurrent launches, and the cores are taken anyway.
+    is with one and the kernel's serial form, for small work, while that is faster (see `Choice`), in a forked child
+    whose parent had threads, and while another Python thread is in a launch: Numba's ``workqueue`` layer aborts the
+    process on concurrent launches, and the cores are taken anyway.
     """
-    if load < UNSURE_FROM or MOST_THREADS == 1 or _in_forked_child or not _launching.acquire(False):
-        if JOBS.unfinished:
-            _compile(kernel.serial, args)
-        return kernel.serial(*args, 1)
-    try:
-        choice = (kernel.choices.get(load) or _choice_for(kernel, load, args)) if load < SURE_FROM else None
-        threads = _number_of_threads() if choice is None or choice.threaded else 1
-        chosen = kernel if threads > 1 else kernel.serial
-        if JOBS.unfinished:
-            _compile(chosen, args)
-        if choice is None:
-            return chosen(*args, threads)
-        if choice.rest:
-            choice.rest -= 1
-            return chosen(*args, threads)
-        start = perf_counter()
-        result = chosen(*args, threads)
-        choice.add(perf_counter() - start)
-        return result
-    finally:
-        _launching.release()
+    choice, threads = None, 1
+    if load >= UNSURE_FROM and not _in_forked_child:
+        if load < SURE_FROM:
+            choice = kernel.choices.get(load.bit_length()) or _new_choice(kernel, load, args)
+        if choice is None or choice.threaded:
+            threads = _number_of_threads()
+            if threads == 1 or _launching.locked():
+                choice, threads = None, 1
+    if choice is not None and choice.rest > 0:
+        choice.rest -= 1
+        choice = None
+    form = kernel if threads > 1 else kernel.serial
+    if JOBS.unfinished:
+        _compile(form, args)
+    if threads == 1:
+        return form(*args, 1) if choice is None else choice.call(form, args, 1)
+    with _launching:
+        return form(*args, threads) if choice is None else choice.call(form, args, threads)
 
 
-def _choice_for(kernel: Any, load: float, args: tuple[Any, ...]) -> Choice:
-    """Return the choice for loads near this one. For a new one both forms are compiled, not in the midst of work."""
-    if len(kernel.choices) > 1000:
-        kernel.choices.clear()
-    part_of_octave = int(8 * log2(load))  # no load is as small as these
-    choice: Choice | None = kernel.choices.get(part_of_octave)
-    if choice is None:
-        for form in (kernel, kernel.serial):
-            _compile(form, args)
-        choice = kernel.choices[part_of_octave] = Choice(load >= LIKELY_FROM)
-    kernel.choices[load] = choice
+def _new_choice(kernel: Any, load: int, args: tuple[Any, ...]) -> Choice | None:
+    """Return a choice for such loads, if there are threads. Both forms are compiled now, not in the midst of work."""
+    if _number_of_threads() == 1:
+        return None
+    for form in (kernel, kernel.serial):
+        _compile(form, args)
+    choice = kernel.choices[load.bit_length()] = Choice(load >= LIKELY_FROM)
     return choice
 
 
