@@ -58,13 +58,12 @@ def work_of_step(N: int, parameters: int) -> int:
 def work_of_product(N: int, m: int, n: int) -> int:
     """Return what a product of matrices (N, m) and (m, n), or the like, counts for in `launch`.
 
-    An operation counts ten times what it does in a training step, whose threads have to exchange what they made; and to
-    fetch or write an entry takes as long as some six operations on it. Measured: a million operations take 6.4 µs on
-    one thread and on two with AVX-512, and 10.3 and 8.4 with AVX2.
+    An operation counts four times, and to fetch or write an entry takes as long as some six operations on it. Measured:
+    a million operations take 6.4 µs on one thread and on two with AVX-512, and 10.3 and 8.4 with AVX2.
     """
     if N >= 4 and m >= 4 and n >= 4:  # the larger of the two, told in half the time
-        return 20 * N * m * n
-    return 64 * max(N * m, m * n, N * n)
+        return 8 * N * m * n
+    return 26 * max(N * m, m * n, N * n)
 
 
 class Choice:
