@@ -208,6 +208,12 @@ def test_cores_that_two_processes_want_are_left_to_each_of_them(play):
     assert share < 0.1
 
 
+def test_a_process_may_be_stopped_for_minutes_in_a_call(play):
+    choice, calls = Choice(False), itertools.count()
+    play(choice, lambda used, now: 100.0 if next(calls) == 1 else 20e-6 if used else 30e-6, 100.5)
+    assert play(choice, lambda used, now: 20e-6 if used else 30e-6, 2)[0] < 1.01 * 20e-6
+
+
 def test_networks_of_different_sizes_may_call_in_turn(play, rng):
     """Of loads from one power of two to the next; the larger one's calls are not taken for disturbed ones."""
     choice = Choice(False)

@@ -7,6 +7,7 @@ from each other, and more where another process keeps one of them busy. All that
 
 import os
 import threading
+from math import inf
 from time import perf_counter
 from typing import Any
 
@@ -69,9 +70,9 @@ def work_of_product(N: int, m: int, n: int) -> int:
 class Choice:
     """Whether calls of a kernel use threads, for loads from one power of two to the next.
 
-    They do if that is faster, on the average, than calls on one thread are where nothing disturbs them. (Two processes
-    may hold both cores: each is slower then than on one, but gains by going there only if the other does so, too.)
-    From time to time some calls are a trial of the other way.
+    They do if that is faster, on the average, than calls on one thread are where nothing disturbs them. (Where two
+    processes both use all cores, each is slower than it would be on one, but none gains by going there alone.) From
+    time to time some calls are a trial of the other way.
     """
 
     def __init__(self, threaded: bool) -> None:
@@ -83,7 +84,7 @@ class Choice:
         """Count calls and seconds anew, until there are so many of one or of the other. The first is left out."""
         self.rest = 1  # calls that are not to be timed
         self._calls, self._seconds, self._limit, self._most = 0, 0.0, limit, most
-        self._least, self._calm, self._calm_seconds = 1.0, 0, 0.0
+        self._least, self._calm, self._calm_seconds = inf, 0, 0.0
 
     def call(self, form: Any, args: tuple[Any, ...], threads: int) -> Any:
         """Call the kernel's form for this choice, and count how long it takes."""
