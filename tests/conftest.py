@@ -54,7 +54,7 @@ def threads(monkeypatch):
 
     yield use
     numba.set_num_threads(before)
-    assert any(parallel) or counts <= {None, 1}, "no launch was parallel"
+    assert any(parallel) or counts <= {None, 1}, "no launch could be parallel"
 
 
 @pytest.fixture

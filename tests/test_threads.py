@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import nbfc
-from nbfc.kernels import _threads, dense
+from nbfc.kernels import _threads, dense, step
 from nbfc.kernels._threads import Choice
 
 LAYERS = pytest.mark.parametrize("layer", ["omp", "workqueue"])
@@ -17,7 +17,8 @@ import os, sys, threading
 import numpy as np
 import nbfc
 from nbfc.kernels import _threads
-_threads.UNSURE_FROM = _threads.SURE_FROM = 0
+_threads.UNSURE_FROM, _threads.SURE_FROM = LIMITS
+_threads.TRIAL = _threads.PERIOD = 1e-4
 X = np.random.default_rng(0).standard_normal((400, 20)).astype(np.float32)
 y = np.random.default_rng(1).integers(0, 3, 400)
 
@@ -37,8 +38,12 @@ def train():
 '''
 
 
+PARALLEL = f"LIMITS = 0, 0\n{SETUP}"
+
+
 @LAYERS
-def test_concurrent_training_gives_the_same_bits(python, layer):
+@pytest.mark.parametrize("limits", ["0, 0", "0, float('inf')"], ids=["parallel", "chosen"])
+def test_concurrent_training_gives_the_same_bits(python, layer, limits):
     code = """
 expected = train()
 results = []
@@ -49,7 +54,7 @@ assert len(results) == 40 and set(results) == {expected}
 import numba
 print(numba.threading_layer())
 """
-    assert python(SETUP + code, NUMBA_THREADING_LAYER=layer).strip() == layer
+    assert python(f"LIMITS = {limits}\n{SETUP}{code}", NUMBA_THREADING_LAYER=layer).strip() == layer
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no fork")
@@ -69,12 +74,12 @@ with os.fdopen(reading, "rb") as pipe:
 assert os.waitpid(child, 0)[1] == 0, "the child died"
 assert result == (expected or train())
 """
-    python(SETUP + code, NUMBA_THREADING_LAYER=layer)
+    python(PARALLEL + code, NUMBA_THREADING_LAYER=layer)
 
 
 def test_the_thread_count_is_left_as_it_was(python):
     code = "import numba; before = numba.get_num_threads(); train(); assert numba.get_num_threads() == before"
-    python(SETUP + code)
+    python(PARALLEL + code)
 
 
 def test_steps_and_predictions_allocate_nothing_after_the_first(python):
@@ -133,19 +138,19 @@ def play(monkeypatch):
     now = 0.0
     monkeypatch.setattr(_threads, "perf_counter", lambda: now)
     monkeypatch.setattr(_threads, "_number_of_threads", lambda: 2)
-    load = _threads.LIKELY_FROM
+    X, load = np.empty(0), _threads.LIKELY_FROM
 
     def run(choice, seconds_of_call, until):
         calls, threaded, start = 0, 0, now
 
-        def kernel(threads):
+        def kernel(X, threads):
             nonlocal now, calls, threaded
             calls, threaded = calls + 1, threaded + (threads > 1)
             now += seconds_of_call(threads > 1, now)
 
-        kernel.serial, kernel.choices = kernel, {load.bit_length(): choice}
+        kernel.serial, kernel.choices = kernel, {(load.bit_length(), X.itemsize): choice}
         while now < start + until:
-            _threads.launch(kernel, load)
+            _threads.launch(kernel, load, X)
         return (now - start) / calls, threaded / calls
 
     return run
@@ -208,10 +213,21 @@ def test_cores_that_two_processes_want_are_left_to_each_of_them(play):
     assert share < 0.1
 
 
-def test_a_process_may_be_stopped_for_minutes_in_a_call(play):
-    choice, calls = Choice(False), itertools.count()
-    play(choice, lambda used, now: 100.0 if next(calls) == 1 else 20e-6 if used else 30e-6, 100.5)
-    assert play(choice, lambda used, now: 20e-6 if used else 30e-6, 2)[0] < 1.01 * 20e-6
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("when", ["at first", "in a trial"])
+def test_a_process_may_be_stopped_for_minutes_in_a_call(play, first, when):
+    choice, stopped = Choice(first), False
+
+    def seconds(used, now):
+        nonlocal stopped
+        if not stopped and choice.rest == 0 and (when == "at first" or used != first):
+            stopped = True
+            return 100.0
+        return 20e-6 if used else 30e-6
+
+    play(choice, seconds, 130)
+    assert stopped
+    assert play(choice, seconds, 2)[0] < 1.01 * 20e-6
 
 
 def test_networks_of_different_sizes_may_call_in_turn(play, rng):
@@ -235,6 +251,7 @@ def test_bits_are_the_same_whichever_way_calls_go(monkeypatch, threads, rng):
     expected = trained()
     threads(2)
     monkeypatch.setattr(_threads, "SURE_FROM", float("inf"))
+    monkeypatch.setattr(step.train_step, "choices", {})
     clock, ways = itertools.count(0, 5e-3), []
     monkeypatch.setattr(_threads, "perf_counter", lambda: next(clock))  # trials after each few calls
     call = Choice.call
@@ -250,7 +267,7 @@ def test_an_error_leaves_nothing_locked(threads):
     assert not _threads._launching.locked()
 
 
-def test_with_one_thread_nothing_is_chosen(monkeypatch, threads):
+def test_with_one_thread_no_choice_is_made(monkeypatch, threads):
     threads(1)
     monkeypatch.setattr(_threads, "SURE_FROM", float("inf"))
     monkeypatch.setattr(Choice, "call", lambda *_: pytest.fail("a choice was asked"))
@@ -259,5 +276,5 @@ def test_with_one_thread_nothing_is_chosen(monkeypatch, threads):
     dY = np.ones((10, 4), np.float32)
     nbfc.kernels.bias_gradient(dY)
     assert choices == {}
-    choices.update((bits, Choice(True)) for bits in range(64))
+    choices.update(((bits, dY.itemsize), Choice(True)) for bits in range(64))
     nbfc.kernels.bias_gradient(dY)

@@ -30,9 +30,10 @@ UNSURE_FROM, LIKELY_FROM, SURE_FROM = 3_000_000, 10_000_000, 2_000_000_000
 # A trial of the other way ends when it has lost so many seconds, which is enough to wake threads, or has gone on for so
 # many: enough to see whether another process wants the core. It wins if it took less than so much of the time.
 PATIENCE, TRIAL, BETTER = 0.00025, 0.02, 0.97
-# Between trials 0 calls to so many, in turn, are not timed, as that takes 0.3 µs. Before the next trial those that are
-# take so many seconds together, and so many times what the last one took; after one that won, as long as a trial.
-RESTS, PERIOD, TIMES = 8, 0.1, 20
+# Between trials 0 to so many calls in turn are not timed, as that takes 0.3 µs. Before the next trial those that are
+# take so many seconds together, which for short calls is 4.5 times that with the others, or so many times what the last
+# trial took, up to a limit; after one that won, as long as a trial.
+RESTS, PERIOD, TIMES, LONGEST = 7, 0.1, 20, 5.0
 DISTURBED = 0.0005  # the scheduler takes a core away for longer
 
 _launching, _counting = threading.Lock(), threading.Lock()
@@ -68,7 +69,7 @@ def work_of_product(N: int, m: int, n: int) -> int:
 
 
 class Choice:
-    """Whether calls of a kernel use threads, for loads from one power of two to the next.
+    """Whether calls of a kernel use threads, for one dtype and loads from one power of two to the next.
 
     They do if that is faster, on the average, than calls on one thread are where nothing disturbs them. (Where two
     processes both use all cores, each is slower than it would be on one, but none gains by going there alone.) From
@@ -77,11 +78,11 @@ class Choice:
 
     def __init__(self, threaded: bool) -> None:
         self.threaded = threaded
-        self._usual = 0.0  # seconds of a call the usual way, while calls are a trial of the other
-        self._begin(TRIAL / 4)
+        self._usual = 0.0  # seconds of a call the usual way, while calls are a trial of the other; else 0
+        self._begin(TRIAL / 4)  # the first trial comes soon
 
-    def _begin(self, limit: float, most: int = -1) -> None:
-        """Count calls and seconds anew, until there are so many of one or of the other. The first is left out."""
+    def _begin(self, limit: float, most: float = inf) -> None:
+        """Count seconds and calls anew, until there are so many. The first is left out: it may have to wake threads."""
         self.rest = 1  # calls that are not to be timed
         self._calls, self._seconds, self._limit, self._most = 0, 0.0, limit, most
         self._least, self._calm, self._calm_seconds = inf, 0, 0.0
@@ -98,18 +99,18 @@ class Choice:
     def _count(self, seconds: float) -> None:
         self._calls += 1
         self._seconds += seconds
-        self._limit += self._usual  # a trial may take this and PATIENCE
+        self._limit += self._usual  # a trial may take as long, and PATIENCE
         if seconds < 2 * self._least + DISTURBED:
             self._calm += 1
             self._calm_seconds += seconds
             self._least = min(self._least, seconds)
-        if self._seconds > self._limit or self._calls == self._most:
+        if self._seconds > self._limit or self._calls >= self._most:
             if self._usual == 0:
                 self._try_the_other_way()
             else:
                 self._judge()
         elif self._usual == 0:
-            self.rest = self._calls % RESTS
+            self.rest = self._calls % (RESTS + 1)
 
     def _pace(self) -> float:
         return self._seconds / self._calls if self.threaded else self._calm_seconds / max(1, self._calm)
@@ -124,7 +125,7 @@ class Choice:
         if not has_won:
             self.threaded = not self.threaded
         self._usual = 0.0
-        self._begin(TRIAL if has_won else max(PERIOD, TIMES * self._seconds))
+        self._begin(TRIAL if has_won else min(max(PERIOD, TIMES * self._seconds), LONGEST))
 
 
 def _number_of_threads() -> int:
@@ -142,13 +143,13 @@ def launch(kernel: Any, load: int, *args: Any) -> Any:
 
     Numba's thread count (``numba.set_num_threads``, ``NUMBA_NUM_THREADS``) says how many. The call stays serial, that
     is with one and the kernel's serial form, for small work, while that is faster (see `Choice`), in a forked child
-    whose parent had threads, and while another Python thread is in a launch: Numba's ``workqueue`` layer aborts the
-    process on concurrent launches, and the cores are taken anyway.
+    whose parent had threads, and while another Python thread is in a launch with threads: Numba's ``workqueue`` layer
+    aborts the process on concurrent ones, and the cores are taken anyway.
     """
     choice, threads = None, 1
     if load >= UNSURE_FROM and not _in_forked_child:
         if load < SURE_FROM:
-            choice = kernel.choices.get(load.bit_length()) or _new_choice(kernel, load, args)
+            choice = kernel.choices.get((load.bit_length(), args[0].itemsize)) or _new_choice(kernel, load, args)
         if choice is None or choice.threaded:
             threads = _number_of_threads()
             if threads == 1 or _launching.locked():
@@ -166,12 +167,12 @@ def launch(kernel: Any, load: int, *args: Any) -> Any:
 
 
 def _new_choice(kernel: Any, load: int, args: tuple[Any, ...]) -> Choice | None:
-    """Return a choice for such loads, if there are threads. Both forms are compiled now, not in the midst of work."""
+    """Return a choice for such calls, if there are threads. Both forms are compiled now, not in the midst of work."""
     if _number_of_threads() == 1:
         return None
     for form in (kernel, kernel.serial):
         _compile(form, args)
-    choice = kernel.choices[load.bit_length()] = Choice(load >= LIKELY_FROM)
+    choice = kernel.choices[load.bit_length(), args[0].itemsize] = Choice(load >= LIKELY_FROM)
     return choice
 
 
