@@ -18,7 +18,7 @@ import numpy as np
 import nbfc
 from nbfc.kernels import _threads
 _threads.UNSURE_FROM, _threads.SURE_FROM = LIMITS
-_threads.TRIAL = _threads.PERIOD = 1e-4
+_threads.SOON = _threads.TRIAL = _threads.PERIOD = 1e-4
 X = np.random.default_rng(0).standard_normal((400, 20)).astype(np.float32)
 y = np.random.default_rng(1).integers(0, 3, 400)
 
@@ -170,8 +170,8 @@ def play(monkeypatch):
 )
 def test_calls_go_the_way_that_is_faster(play, first, serial, threaded, most):
     choice = Choice(first)
-    play(choice, lambda used, now: threaded if used else serial, 0.5)
-    mean, share = play(choice, lambda used, now: threaded if used else serial, max(2, 1000 * threaded))
+    play(choice, lambda used, now: threaded if used else serial, max(0.5, 300 * serial))
+    mean, share = play(choice, lambda used, now: threaded if used else serial, max(2, 5000 * threaded))
     assert mean < most * min(serial, threaded)
     assert (share > 0.98) if threaded < serial else (share < 0.02)
 
@@ -196,6 +196,13 @@ def test_threads_that_have_to_wake_first_are_seen_at_their_best(play):
         return 107e-6 if next(awake) < 2 else 7e-6
 
     assert play(choice, seconds, 1)[0] < 1.05 * 7e-6
+
+
+def test_threads_are_soon_used_again_after_something_else_had_the_cores(play):
+    choice = Choice(True)
+    play(choice, lambda used, now: 20e-6 if used else 30e-6, 1)
+    play(choice, lambda used, now: 5e-3 if used else 30e-6, 0.55)
+    assert play(choice, lambda used, now: 20e-6 if used else 30e-6, 0.3)[1] > 0.9
 
 
 def test_threads_whose_core_is_taken_away_are_not_used(play):

@@ -30,10 +30,11 @@ UNSURE_FROM, LIKELY_FROM, SURE_FROM = 3_000_000, 10_000_000, 2_000_000_000
 # A trial of the other way ends when it has lost so many seconds, which is enough to wake threads, or has gone on for so
 # many: enough to see whether another process wants the core. It wins if it took less than so much of the time.
 PATIENCE, TRIAL, BETTER = 0.00025, 0.02, 0.97
-# Between trials 0 to so many calls in turn are not timed, as that takes 0.3 µs. Before the next trial those that are
-# take so many seconds together, which for short calls is 4.5 times that with the others, or so many times what the last
-# trial took, up to a limit; after one that won, as long as a trial.
-RESTS, PERIOD, TIMES, LONGEST = 7, 0.1, 20, 5.0
+# Between trials 0 to so many calls in turn are not timed, as that takes 0.3 µs. Before the first trial, and after one
+# that won, those that are take so many seconds together, 4.5 times that with the others where calls are short. After
+# each trial that lost it is doubled, as what keeps cores busy is often over soon: up to so many seconds, or so many
+# times what the trial took, and to a limit.
+RESTS, SOON, PERIOD, TIMES, LONGEST = 7, 0.005, 0.1, 20, 5.0
 DISTURBED = 0.0005  # the scheduler takes a core away for longer
 
 _launching, _counting = threading.Lock(), threading.Lock()
@@ -79,7 +80,8 @@ class Choice:
     def __init__(self, threaded: bool) -> None:
         self.threaded = threaded
         self._usual = 0.0  # seconds of a call the usual way, while calls are a trial of the other; else 0
-        self._begin(TRIAL / 4)  # the first trial comes soon
+        self._wait = SOON  # seconds of the usual way before the next trial
+        self._begin(SOON)
 
     def _begin(self, limit: float, most: float = inf) -> None:
         """Count seconds and calls anew, until there are so many. The first is left out: it may have to wake threads."""
@@ -121,11 +123,13 @@ class Choice:
         self._begin(PATIENCE, int(TRIAL / self._usual) + 1)
 
     def _judge(self) -> None:
-        has_won = self._pace() < BETTER * self._usual
-        if not has_won:
+        if self._pace() < BETTER * self._usual:
+            self._wait = SOON
+        else:
             self.threaded = not self.threaded
+            self._wait = min(2 * max(self._wait, self._seconds), max(PERIOD, TIMES * self._seconds), LONGEST)
         self._usual = 0.0
-        self._begin(TRIAL if has_won else min(max(PERIOD, TIMES * self._seconds), LONGEST))
+        self._begin(self._wait)
 
 
 def _number_of_threads() -> int:
