@@ -36,15 +36,9 @@ def dtype(request):
 @pytest.fixture
 def threads(monkeypatch):
     """Return a function that makes every launch parallel on so many threads, or serial for none."""
-    before, counts, parallel = numba.get_num_threads(), set(), []
-    number_of_threads = _threads._number_of_threads
-
-    def counted():
-        number = number_of_threads()
-        parallel.append(number > 1)
-        return number
-
-    monkeypatch.setattr(_threads, "_number_of_threads", counted)
+    before, counts = numba.get_num_threads(), set()
+    lock = CountingLock()
+    monkeypatch.setattr(_threads, "_launching", lock)
 
     def use(count):
         counts.add(count)
@@ -54,7 +48,23 @@ def threads(monkeypatch):
 
     yield use
     numba.set_num_threads(before)
-    assert any(parallel) or counts <= {None, 1}, "no launch could be parallel"
+    assert lock.taken or counts <= {None, 1}, "no launch was parallel"
+
+
+class CountingLock:
+    """A lock that is always free, and counts how often it was taken: once for each parallel launch."""
+
+    def __init__(self):
+        self.taken = 0
+
+    def locked(self):
+        return False
+
+    def __enter__(self):
+        self.taken += 1
+
+    def __exit__(self, *_):
+        pass
 
 
 @pytest.fixture

@@ -42,9 +42,9 @@ _in_forked_child = False
 
 
 def _after_fork() -> None:
-    # GNU OpenMP ends a child process at its first launch when the parent had started its threads before the fork.
     global _in_forked_child, _launching, _counting
     _launching, _counting = threading.Lock(), threading.Lock()  # another Python thread may have had them
+    # GNU OpenMP ends a child process at its first launch when the parent had started its threads before the fork.
     _in_forked_child = _in_forked_child or numba_threads._is_initialized
 
 
