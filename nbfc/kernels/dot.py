@@ -91,9 +91,9 @@ def write_dot_row(vector, args):
             more = [builder.icmp_signed("<", INT(lane), there) for lane in range(lanes)]
             return [builder.select(*three) for three in zip(more, new, totals, strict=True)]
 
-        k, *totals = vector.loop(builder.sub(K, rest), INT(lanes), [vector.zeros] * lanes, add)
+        k, *totals = vector.loop(INT(0), builder.sub(K, rest), INT(lanes), [vector.zeros] * lanes, add)
         once = builder.zext(builder.icmp_signed(">", rest, INT(0)), INT)
-        _, *totals = vector.loop(once, INT(1), totals, lambda _, totals: add(k, totals, rest))
+        _, *totals = vector.loop(INT(0), once, INT(1), totals, lambda _, totals: add(k, totals, rest))
         while len(totals) > 1:
             half = len(totals) // 2
             totals = [builder.fadd(*pair) for pair in zip(totals[:half], totals[half:], strict=True)]

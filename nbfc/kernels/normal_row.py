@@ -49,7 +49,7 @@ def _each(vector, n, body):
         body(vector.bytes(k), None)
         return values
 
-    vector.loop(whole, lanes, [], one)
+    vector.loop(INT(0), whole, lanes, [], one)
     with builder.if_then(builder.icmp_signed(">", rest, INT(0))):  # even an empty store takes its time
         body(vector.bytes(whole), vector.mask(rest))
 

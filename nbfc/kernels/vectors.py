@@ -219,14 +219,14 @@ class Vectors:
             found.append(builder.add(found[-1], step if there is None else builder.select(there, step, INT(0))))
         return found
 
-    def loop(self, end, step, values, body):
-        """Write a loop over k from 0 to `end`, whose body gives the next values; return k and the values after it."""
+    def loop(self, first, end, step, values, body):
+        """Write a loop over k from `first` to `end`, whose body gives the next values; return k and the values then."""
         builder, before = self.builder, self.builder.block
         head, inner, after = (builder.append_basic_block(name) for name in ("k", "k.body", "k.after"))
         builder.branch(head)
         builder.position_at_end(head)
-        phis = [builder.phi(value.type) for value in (INT(0), *values)]
-        for phi, value in zip(phis, (INT(0), *values), strict=True):
+        phis = [builder.phi(value.type) for value in (first, *values)]
+        for phi, value in zip(phis, (first, *values), strict=True):
             phi.add_incoming(value, before)
         builder.cbranch(builder.icmp_signed("<", phis[0], end), inner, after)
         builder.position_at_end(inner)
@@ -247,7 +247,7 @@ class Vectors:
         """Write ``add(values, offset, mask)``, which returns the next values, over all vectors of `count` entries."""
         builder, lanes = self.builder, INT(self.lanes)
         whole = builder.sub(count, builder.srem(count, lanes))
-        k, *values = self.loop(whole, lanes, values, lambda k, values: add(values, self.bytes(k), None))
+        k, *values = self.loop(INT(0), whole, lanes, values, lambda k, values: add(values, self.bytes(k), None))
         return add(values, self.bytes(k), self.mask(builder.sub(count, whole)))
 
     def _not_unrolled(self):
