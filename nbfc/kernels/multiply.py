@@ -48,8 +48,9 @@ from nbfc.kernels.tile import (
 from nbfc.kernels.vectors import INT, LINE, MOST_VECTORS, WIDEST
 
 # Rows of A at a time: enough to make up for copying panels of B (64: 20% slower where layers are wide), and few enough
-# that they stay in a second-level cache. To turn B round takes so long that A may come from the next level instead.
-ROWS_OF_BLOCK, ROWS_BY_TURNED = 256, 1024
+# that they stay in a second-level cache. Where B is copied, and more so where it is turned round, that takes so long
+# that A may come from the next level instead. (1024 × 1024 by 1024: 0.94 of the time.)
+ROWS_OF_BLOCK, ROWS_BY_COPIES, ROWS_BY_TURNED = 256, 512, 1024
 SOME_ROWS = 16  # whole lines of a column
 # A B is large that is far (see ``panel``), or that a second-level cache would not hold. Copies of it are made, ...
 LARGE_B = 2**19  # bytes
@@ -174,8 +175,8 @@ def multiply_at(A, B, Y, M, n, K, few, ends):
         return
     vectors = vectors_of(n, number)
     copy_A, late, depth = False, False, DEPTH
-    most = ROWS_OF_BLOCK if B.column == 1 else ROWS_BY_TURNED
     far, large, lines = is_far(B, size), is_large_here(K, B.row, size), vector_is_line(number)
+    most = ROWS_BY_TURNED if B.column != 1 else ROWS_OF_BLOCK if lines else ROWS_BY_COPIES
     few_rows = FEW_ROWS_OF_A_FOR_FAR if far else FEW_ROWS_OF_A
     read_B = B.column == 1 and (lines or few_rows > M)
     many = B.column != 1 or M >= FEW_ROWS_OF_A  # A may be copied
