@@ -48,8 +48,8 @@ from nbfc.kernels.tile import (
 from nbfc.kernels.vectors import INT, LINE, MOST_VECTORS, WIDEST
 
 # Rows of A at a time: enough to make up for copying panels of B (64: 20% slower where layers are wide), and few enough
-# that they stay in a second-level cache. Where B is copied, and more so where it is turned round, that takes so long
-# that A may come from the next level instead. (1024 × 1024 by 1024: 0.94 of the time.)
+# that they stay in a second-level cache. Where panels are copied unless B is small, and more so where they are turned
+# round, that takes so long that A may come from the next level instead. (1024 × 1024 by 1024: 0.94 of the time.)
 ROWS_OF_BLOCK, ROWS_BY_COPIES, ROWS_BY_TURNED = 256, 512, 1024
 SOME_ROWS = 16  # whole lines of a column
 # A B is large that is far (see ``panel``), or that a second-level cache would not hold. Copies of it are made, ...

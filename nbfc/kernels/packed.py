@@ -1,8 +1,8 @@
 """Products with a matrix whose panels have all been copied beforehand, where many blocks of rows are to come.
 
-``multiply`` copies a panel of a large B each time that it comes to use one, for 256 rows of A. To copy them once for
-1000 rows and read the copies takes 6% less time (in float64 15%); with AVX-512, where it copies none, up to 4% less.
-The sums are the same to the bit.
+``multiply`` copies a panel of a large B each time that it comes to use one, for some hundred rows of A. To copy them
+once for 1000 rows and read the copies takes 6% less time (in float64 15%); with AVX-512, where it copies none, up to 4%
+less. The sums are the same to the bit.
 
 Panels have a tile's full width, the last one so many whole vectors as it fills, and each holds all rows of B: row k of
 the panel of columns j, j + 1, ... starts at entry j · K + k · its width.

@@ -50,7 +50,7 @@ ROWS_ASKED = 6  # by a tile that is made TURNED: all that it may ask for without
 # Terms that a turn of a tile's loop adds where registers are few, and so a term's multiply-adds. A loop of one term
 # has as many instructions as a core starts while it does them; where another thread shares the core, as in most clouds,
 # or it starts fewer, they take the time (large products take 0.83 to 0.91 of it by four terms, and 0.9 to 0.95 by two).
-TERMS_AT_A_TIME = 4
+FEW_REGISTERS, TERMS_AT_A_TIME = 16, 4
 
 
 class Matrix(NamedTuple):
@@ -208,8 +208,8 @@ def write_tile(vector, rows, vectors, whole, terms, ahead, args):
             return zeros()
 
         sums = vector.choose(start, [zeros, bias, old, ask])
-        rows_of_A = [builder.sub(address, a_address) for address in a]
-        totals = add_products(vector, masks, rows_of_A, A, B, K, sums, terms, ask_ahead)
+        row_offsets = [builder.sub(address, a_address) for address in a]
+        totals = add_products(vector, masks, row_offsets, A, B, K, sums, terms, ask_ahead)
         store_finished(vector, totals, places, c_address, finish, mask_address, factor)
 
     if whole:
@@ -218,23 +218,29 @@ def write_tile(vector, rows, vectors, whole, terms, ahead, args):
         vector.with_masks(columns, vectors, body, only_last=rows > 1)
 
 
-def add_products(vector, masks, rows_of_A, A, B, K, sums, terms, ask_ahead):
-    """Add to sums, row by row, the products of K entries of each row of A and rows of B; return the sums.
+def add_products(vector, masks, row_offsets, A, B, K, sums, terms, ask_ahead):
+    """Add the products of K entries of each row of A with K rows of B to the sums, and return these, row by row.
 
-    Rows of A lie so many bytes from its first one. With each term ``ask_ahead(k, a, b)`` asks for what comes later,
-    of which it is told the term and where that of A's first row and B's row lie.
+    A's rows lie `row_offsets` bytes from its first one, and `masks` are those of B's vectors. With each term
+    ``ask_ahead(k, a, b)`` asks for what comes later: it is told the term, and where its first entry of A and its row of
+    B lie.
     """
-    builder, rows, vectors = vector.builder, len(rows_of_A), len(masks)
+    builder, rows, vectors = vector.builder, len(row_offsets), len(masks)
     a_first, _, a_column = fields(builder, A)
     b_first, b_row, _ = fields(builder, B)
     a_step, b_step = vector.bytes(a_column), vector.bytes(b_row)
+    # Sums, the fewer of both, one of the others, and a mask: it is loaded anew with each term if no register is left.
+    crowded = terms > 1 and rows * vectors + min(rows, vectors) + 2 > FEW_REGISTERS
 
     def add_term(a, b, sums):
         def entry(r):
-            return vector.spread(vector.scalar(builder.add(a, rows_of_A[r])))
+            return vector.spread(vector.scalar(builder.add(a, row_offsets[r])))
 
         def row(v):
-            return vector.load(b, v, masks[v])
+            mask = masks[v]
+            if crowded and mask is not None:
+                mask = vector.mask_at(hidden(builder, mask.place, b), mask.count)
+            return vector.load(b, v, mask)
 
         # The fewer of both stay in registers, while the others come one by one.
         new = {}
@@ -255,7 +261,7 @@ def add_products(vector, masks, rows_of_A, A, B, K, sums, terms, ask_ahead):
     def turn_of(count):
         def turn(k, state):
             a, b, *sums = state
-            b = hidden(builder, b)
+            b = hidden(builder, b)  # B's next rows are a few registers from here; A's next entries are too many
             for term in range(count):
                 b_now = builder.add(b, builder.mul(b_step, INT(term)))
                 ask_ahead(builder.add(k, INT(term)), a, b_now)
@@ -272,12 +278,14 @@ def add_products(vector, masks, rows_of_A, A, B, K, sums, terms, ask_ahead):
     return sums
 
 
-def hidden(builder, address):
-    """Return an address of which LLVM does not know where it comes from.
+def hidden(builder, address, *others):
+    """Return an address whose origin LLVM cannot see, so that it may depend on others.
 
-    It would else keep another register for each place that is read in a turn of a loop, more than there are.
+    LLVM would else keep another register for each place that is read in a turn of a loop, more than there are. (With
+    AVX-512, where a turn is one term, it takes 39 instructions instead of 44.)
     """
-    return builder.asm(ir.FunctionType(INT, [INT]), "", "=r,0", [address], side_effect=False)
+    given, inputs = [address, *others], ",".join(["0", *["r" for _ in others]])
+    return builder.asm(ir.FunctionType(INT, [INT] * len(given)), "", f"=r,{inputs}", given, side_effect=False)
 
 
 def store_finished(vector, totals, places, c_address, finish, mask_address, factor):

@@ -60,10 +60,11 @@ def write_prefetch(builder, address, to_write):
 
 
 class Mask(NamedTuple):
-    """The first lanes of a vector: a truth value for each, and how many there are."""
+    """The first lanes of a vector: a truth value for each, how many there are, and the address of ones and zeros."""
 
     bits: ir.Value
     count: ir.Value
+    place: ir.Value | None = None
 
 
 class Vectors:
@@ -173,12 +174,15 @@ class Vectors:
         if self.masks_are_free:
             ones = builder.sub(builder.shl(INT(1), count), INT(1))
             return Mask(builder.bitcast(builder.trunc(ones, ir.IntType(self.lanes)), self.bits), count)
-        lane = ir.IntType(8 * self.size)
-        lanes = ir.VectorType(lane, self.lanes)
-        table = self._ones_and_zeros(lane)
+        table = self._ones_and_zeros(ir.IntType(8 * self.size))
         start = builder.gep(table, [INT(0), builder.sub(INT(self.lanes), count)])
-        ones = builder.load(builder.bitcast(start, lanes.as_pointer()), align=self.size)
-        return Mask(builder.icmp_signed("<", ones, ir.Constant(lanes, [0] * self.lanes)), count)
+        return self.mask_at(builder.ptrtoint(start, INT), count)
+
+    def mask_at(self, place, count):
+        """Return a mask of `count` lanes from the ones and zeros at its place."""
+        kind = ir.VectorType(ir.IntType(8 * self.size), self.lanes)
+        ones = self.builder.load(self.builder.inttoptr(place, kind.as_pointer()), align=self.size)
+        return Mask(self.builder.icmp_signed("<", ones, kind([0] * self.lanes)), count, place)
 
     def _ones_and_zeros(self, lane):
         """Return a constant array: as many lanes of ones as a vector has, then as many of zeros."""
