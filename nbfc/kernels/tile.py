@@ -261,7 +261,7 @@ def add_products(vector, masks, row_offsets, A, B, K, sums, terms, ask_ahead):
     def turn_of(count):
         def turn(k, state):
             a, b, *sums = state
-            b = hidden(builder, b)  # B's next rows are a few registers from here; A's next entries are too many
+            b = hidden(builder, b)  # from here B's next rows are a few steps; A's next entries are too many
             for term in range(count):
                 b_now = builder.add(b, builder.mul(b_step, INT(term)))
                 ask_ahead(builder.add(k, INT(term)), a, b_now)
