@@ -166,7 +166,7 @@ def write_tile(vector, rows, vectors, whole, terms, ahead, args):
     """Write a tile's instructions, for its largest number of rows and of vectors a row, and so many terms at a time."""
     A, B, C, actual_rows, columns, K, ends, following = args
     builder = vector.builder
-    a_address, a_row, _ = fields(builder, A)
+    _, a_row, _ = fields(builder, A)
     c_address, c_row, _ = fields(builder, C)
     start, bias_address, finish, mask_address, factor = fields(builder, ends)
 
@@ -188,7 +188,6 @@ def write_tile(vector, rows, vectors, whole, terms, ahead, args):
                 asked = builder.add(asked, vector.bytes(next_row))
 
     def body(masks):
-        a = vector.addresses(a_address, a_row, rows, actual_rows)
         c = vector.addresses(c_address, c_row, rows, actual_rows)
         places = [(address, v, masks[v]) for address in c for v in range(vectors)]
 
@@ -208,7 +207,7 @@ def write_tile(vector, rows, vectors, whole, terms, ahead, args):
             return zeros()
 
         sums = vector.choose(start, [zeros, bias, old, ask])
-        row_offsets = [builder.sub(address, a_address) for address in a]
+        row_offsets = vector.addresses(INT(0), a_row, rows, actual_rows)
         totals = add_products(vector, masks, row_offsets, A, B, K, sums, terms, ask_ahead)
         store_finished(vector, totals, places, c_address, finish, mask_address, factor)
 
@@ -279,7 +278,7 @@ def add_products(vector, masks, row_offsets, A, B, K, sums, terms, ask_ahead):
 
 
 def hidden(builder, address, *others):
-    """Return an address whose origin LLVM cannot see, so that it may depend on others.
+    """Return an address as if it came from nowhere, or from `others` as well, which LLVM then takes to change it.
 
     LLVM would else keep another register for each place that is read in a turn of a loop, more than there are. (With
     AVX-512, where a turn is one term, it takes 39 instructions instead of 44.)
