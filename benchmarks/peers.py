@@ -24,7 +24,7 @@ from frameworks import FRAMEWORKS, threads
 from workloads import WORKLOADS, Workload, random_workloads
 
 TURN = 0.25  # seconds
-PAUSE = 0.1  # between turns: until the last one's threads have gone to sleep
+PAUSE = 0.15  # between turns: until the last one's threads have gone to sleep, for which OpenBLAS takes 0.11
 AGREE = {"float32": 1e-3, "float64": 1e-6}
 
 
