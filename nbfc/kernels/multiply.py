@@ -71,9 +71,9 @@ MOST_PAGES = 256
 # is a transpose, along its columns (see ``few``), where they have so many for each column. Where B is turned round for
 # many rows, columns that nearly fill a vector take less time by tiles up to so many terms. (By 1000 × 48 of 6 to 8
 # columns with AVX2, or in float64 with AVX-512, 1.2 to 1.5 times; one row, though, would wait for each addition.)
-# One column, which would leave a vector nearly empty, takes less time this way from a vector and so many terms on. (By
-# 2048 × 16 a half to three quarters of the time with AVX2, by 5 terms up to 1.6 times.)
-NARROW, VECTORS_TO_SUM, TERMS_TO_TURN, VECTORS_IF_FILLED, TERMS_FOR_ONE = 8, 4, 4, 16, 8
+# One column, which leaves a vector nearly empty, takes less time this way from one vector of terms on. (By 2048 × 16
+# half the time with AVX2.)
+NARROW, VECTORS_TO_SUM, TERMS_TO_TURN, VECTORS_IF_FILLED = 8, 4, 4, 16
 
 BLOCK = 2**18  # bytes of a copy of A: with a panel less than the smallest stack that systems give a thread, 512 KiB
 BLOCK_WRITTEN = BLOCK + MOST_VECTORS * WIDEST
@@ -218,9 +218,8 @@ def multiply_at(A, B, Y, M, n, K, few, ends):
 def sums_along_k(B, n, K, few, number):
     """Return whether vectors run along k: also of many columns, if they lie so and rows are `few`."""
     turned, filled = B.row == 1, 4 * n >= 3 * vectors_of(n, number) * lanes(number)
-    vectors = VECTORS_IF_FILLED if turned and filled and not few else VECTORS_TO_SUM
-    least = max(lanes(number), TERMS_FOR_ONE) if n == 1 else vectors * lanes(number)
-    return (n <= NARROW or (few and turned)) and least <= K
+    vectors = 1 if n == 1 else VECTORS_IF_FILLED if turned and filled and not few else VECTORS_TO_SUM
+    return (n <= NARROW or (few and turned)) and vectors * lanes(number) <= K
 
 
 @inlined

@@ -252,7 +252,9 @@ class Vectors:
         builder, lanes = self.builder, INT(self.lanes)
         whole = builder.sub(count, builder.srem(count, lanes))
         k, *values = self.loop(INT(0), whole, lanes, values, lambda k, values: add(values, self.bytes(k), None))
-        return add(values, self.bytes(k), self.mask(builder.sub(count, whole)))
+        rest, offset = builder.sub(count, k), self.bytes(k)
+        _, *values = self.loop(k, count, rest, values, lambda _, values: add(values, offset, self.mask(rest)))
+        return values
 
     def _not_unrolled(self):
         """Return what keeps a loop from being unrolled: a tile's sums leave no registers for what is loaded ahead."""
