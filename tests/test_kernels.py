@@ -128,7 +128,7 @@ def test_shares_of_columns_are_nearly_equal_and_none_is_narrow_alone(shares):
         assert max(widths) <= total / shares + 2 * dense.WHOLE
 
 
-@pytest.mark.parametrize(("m", "n"), [(70, 3), (600, 5), (1100, 8), (600, 1), (30, 700), (600, 700)])
+@pytest.mark.parametrize(("m", "n"), [(70, 3), (600, 5), (1100, 8), (21, 1), (600, 1), (30, 700), (600, 700)])
 def test_few_rows_have_the_bits_they_have_among_many(m, n, dtype, threads):
     d = data(40, m, n, dtype, 2)
     threads(0)

@@ -11,7 +11,8 @@ import numpy as np
 from nbfc import kernels
 
 # Samples, inputs, outputs: a controller, one row, few and more rows of a large layer, digits, a wide layer, odd sizes,
-# many inputs into one output or a few, and so many samples into some outputs that the inputs come from memory.
+# few inputs or many into one output, many into a few, and so many samples into some outputs that the inputs come from
+# memory.
 SHAPES = [
     (32, 8, 64),
     (1, 784, 256),
@@ -20,6 +21,7 @@ SHAPES = [
     (128, 784, 256),
     (512, 1024, 1024),
     (333, 127, 65),
+    (4096, 16, 1),
     (1000, 2000, 1),
     (512, 2048, 5),
     (4096, 2048, 20),
