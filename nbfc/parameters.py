@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,23 @@ class _Views(tuple[Array, ...]):
     __slots__ = ()
 
     def __setitem__(self, layer: int, values: Any) -> None:
-        self[layer][...] = values
+        target = self[index(layer)]
+        if target.ndim == 2:
+            _copy_into(target, "the layer's W", values, "it has a row for each input and a column for each output")
+        else:
+            _copy_into(target, "the layer's vector", values, "it has an entry for each output")
+
+
+def _copy_into(target: Array, name: str, values: Any, why: str) -> None:
+    """Copy numbers into an array of parameters, if they have its shape or NumPy would repeat them to have it."""
+    if values is target:  # as after `net.parameters -= ...`
+        return
+    values = _arrays.numbers(name, values)
+    try:
+        values = np.broadcast_to(values, target.shape)
+    except ValueError:
+        raise ValueError(f"{name} has shape {values.shape}: expected {target.shape}, because {why}.") from None
+    target[...] = values
 
 
 class Parametrized:
@@ -49,7 +66,7 @@ class Parametrized:
 
     @parameters.setter
     def parameters(self, values: Any) -> None:
-        self._parameters[:] = values
+        _copy_into(self._parameters, "parameters", values, "that is how many the network has")
 
     @property
     def weights(self) -> _Views:

@@ -202,6 +202,25 @@ def test_weights_and_biases_are_views_into_one_aligned_vector(dtype):
             setattr(net, name, None)
 
 
+def test_parameters_of_another_shape_or_kind_are_refused_and_change_nothing():
+    net = network([5, 3, 2])
+    before = net.parameters.copy()
+    with pytest.raises(ValueError, match=r"parameters has shape \(25,\): expected \(26,\)"):
+        net.parameters = np.ones(25)
+    with pytest.raises(
+        ValueError, match=r"W has shape \(3, 5\): expected \(5, 3\), because it has a row for each input"
+    ):
+        net.weights[0] = np.ones((3, 5))  # as PyTorch has them
+    with pytest.raises(TypeError, match="expected real numbers"):
+        net.biases[1] = [1.0, "a"]
+    with pytest.raises(TypeError, match="complex"):
+        net.parameters = np.ones(26, complex)
+    assert np.array_equal(net.parameters, before)
+    net.weights[0], net.biases[1] = 0, np.float32(4)
+    assert not net.weights[0].any()
+    assert (net.biases[1] == 4).all()
+
+
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
 def test_a_copy_is_whole_and_independent(duplicate):
     net = network([5, 3, 2])
