@@ -249,12 +249,10 @@ class Vectors:
 
     def accumulate(self, count, values, add):
         """Write ``add(values, offset, mask)``, which returns the next values, over all vectors of `count` entries."""
-        builder, lanes = self.builder, INT(self.lanes)
-        whole = builder.sub(count, builder.srem(count, lanes))
-        k, *values = self.loop(INT(0), whole, lanes, values, lambda k, values: add(values, self.bytes(k), None))
-        rest, offset = builder.sub(count, k), self.bytes(k)
-        _, *values = self.loop(k, count, rest, values, lambda _, values: add(values, offset, self.mask(rest)))
-        return values
+        lanes, minus = INT(self.lanes), self.builder.sub
+        whole = minus(count, self.builder.srem(count, lanes))
+        k, *new = self.loop(INT(0), whole, lanes, values, lambda k, new: add(new, self.bytes(k), None))
+        return self.loop(k, count, lanes, new, lambda k, new: add(new, self.bytes(k), self.mask(minus(count, k))))[1:]
 
     def _not_unrolled(self):
         """Return what keeps a loop from being unrolled: a tile's sums leave no registers for what is loaded ahead."""
