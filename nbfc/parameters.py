@@ -34,10 +34,9 @@ def _copy_into(target: Array, name: str, values: Any, why: str) -> None:
         return
     values = _arrays.numbers(name, values)
     try:
-        values = np.broadcast_to(values, target.shape)
+        target[...] = values
     except ValueError:
         raise ValueError(f"{name} has shape {values.shape}: expected {target.shape}, because {why}.") from None
-    target[...] = values
 
 
 class Parametrized:

@@ -219,6 +219,8 @@ def test_parameters_of_another_shape_or_kind_are_refused_and_change_nothing():
     net.weights[0], net.biases[1] = 0, np.float32(4)
     assert not net.weights[0].any()
     assert (net.biases[1] == 4).all()
+    net.biases[0] = np.ones((1, 3))  # as some libraries have them, and as NumPy assigns
+    assert (net.biases[0] == 1).all()
 
 
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
